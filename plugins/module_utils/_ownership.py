@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from typing import Optional
 
 #: Names of services and of other things that a tag carries.
 SERVICE_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
@@ -60,7 +59,7 @@ def make_tag(owner: str, name: str) -> str:
     return str(Tag(owner, name))
 
 
-def parse_tag(text: str) -> Optional[Tag]:
+def parse_tag(text: str) -> Tag | None:
     """Return the parts of a tag, or None if the text is not one."""
     match = _TAG.match(text.strip())
     return Tag(match.group("host_id"), match.group("name")) if match else None

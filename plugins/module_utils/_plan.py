@@ -9,8 +9,9 @@ Private to this collection: no compatibility is promised to code outside it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 #: The three things that can happen to an object.
 CREATE = "create"
@@ -48,7 +49,7 @@ class Change:
         if (self.before is None, self.after is None) != expected[self.action]:
             raise ValueError(f"{self.action} of {self.kind} {self.name!r} does not fit before={self.before!r} after={self.after!r}")
 
-    def as_data(self) -> Dict[str, Any]:
+    def as_data(self) -> dict[str, Any]:
         """Return the change as a plain mapping."""
         return {
             "action": self.action,
@@ -64,23 +65,23 @@ class Change:
 class Plan:
     """An ordered list of changes; the order is the order of execution."""
 
-    changes: List[Change] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
         """Whether executing the plan would change anything."""
         return bool(self.changes)
 
-    def add(self, change: Optional[Change]) -> None:
+    def add(self, change: Change | None) -> None:
         """Append a change; None is ignored, so that a comparison can be passed directly."""
         if change is not None:
             self.changes.append(change)
 
-    def as_data(self) -> List[Dict[str, Any]]:
+    def as_data(self) -> list[dict[str, Any]]:
         """Return the changes as plain mappings, in order."""
         return [change.as_data() for change in self.changes]
 
-    def diff(self) -> Dict[str, str]:
+    def diff(self) -> dict[str, str]:
         """Return the plan in the shape of Ansible's diff: one block of text before, one after."""
         return {
             "before": "".join(_render(change, change.before) for change in self.changes),
@@ -88,7 +89,7 @@ class Plan:
         }
 
 
-def compare(kind: str, name: str, before: Any, after: Any, reason: str = "") -> Optional[Change]:
+def compare(kind: str, name: str, before: Any, after: Any, reason: str = "") -> Change | None:
     """Return the change that leads from before to after, or None if they are equal."""
     if before == after:
         return None
@@ -119,6 +120,6 @@ def _render(change: Change, state: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def added_removed(before: Sequence[str], after: Sequence[str]) -> Tuple[List[str], List[str]]:
+def added_removed(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return what stands in after only and what stands in before only, each in its own order."""
     return [line for line in after if line not in before], [line for line in before if line not in after]

@@ -18,7 +18,8 @@ import json
 import os
 import tempfile
 import time
-from typing import Any, Dict, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 DEFAULT_DIRECTORY = "/var/lib/homeserver"
 
@@ -109,14 +110,14 @@ class StateDir:
                     time.sleep(0.05)
             yield
 
-    def run_holder(self, now: Optional[float] = None) -> Optional[Dict[str, Any]]:
+    def run_holder(self, now: float | None = None) -> dict[str, Any] | None:
         """Return the record of the playbook run that holds this host now, None if there is none or its time is over."""
         record = self.read(_RUN)
         if not isinstance(record, dict) or float(record.get("expires", 0)) <= (time.time() if now is None else now):
             return None
         return record
 
-    def take_run(self, record: Dict[str, Any]) -> None:
+    def take_run(self, record: dict[str, Any]) -> None:
         """Write the record of the run that holds this host; C(expires) in seconds since 1970 is required."""
         if "expires" not in record:
             raise StateError("the record of a run needs the time at which it expires")
