@@ -72,6 +72,7 @@ class SourceError(Exception):
 class Block:
     """One row of the table."""
 
+    text: str
     network: Network
     address_class: str
     iana_block: str | None
@@ -113,9 +114,10 @@ def read_registry(path: Path, family: str) -> dict[str, dict[str, str]]:
                 raise SourceError(f"{path}: {error}") from error
             if network.version != wanted:
                 raise SourceError(f"{path}: {network} is not {family}")
-            if str(network) in result:
+            # The text itself: how Python writes ::ffff:0:0/96 depends on its version.
+            if text.strip() in result:
                 raise SourceError(f"{path}: {network} is listed twice")
-            result[str(network)] = fields
+            result[text.strip()] = fields
     if not result:
         raise SourceError(f"{path}: no rows")
     return result
@@ -144,6 +146,7 @@ def read_blocks(registries: dict[str, dict[str, dict[str, str]]]) -> dict[str, l
         seen.add((family, text))
         result[family].append(
             Block(
+                text=text,
                 network=ipaddress.ip_network(text),
                 address_class=row["address_class"],
                 iana_block=text if fields else None,
@@ -219,7 +222,7 @@ def render(blocks: dict[str, list[Block]], registry_date: str) -> str:
             f"{name}_BLOCKS: tuple[Block, ...] = (",
         ]
         for block in blocks[family]:
-            values = (str(block.network), block.address_class, block.iana_block, block.iana_name, block.rfc, block.globally_reachable, block.source)
+            values = (block.text, block.address_class, block.iana_block, block.iana_name, block.rfc, block.globally_reachable, block.source)
             lines.append("    (" + ", ".join("None" if v is None else str(v) if isinstance(v, bool) else json.dumps(v) for v in values) + "),")
         lines += [
             ")",
