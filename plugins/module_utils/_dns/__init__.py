@@ -1,0 +1,7 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small DNS client: wire format, TSIG, UPDATE, transport, and questions to authorities.
+
+Private to this collection. The modules whose name says nothing of the network are pure: C(_name), C(_wire), C(_tsig), C(_update).
+"""
