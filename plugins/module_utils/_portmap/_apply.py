@@ -1,0 +1,84 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carrying out a plan: all of it, or nothing.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ._errors import GatewayError
+from ._model import Entry, Gateway
+from ._planning import MappingPlan
+
+
+class ApplyError(GatewayError):
+    """A write failed; what had been written before in the same call was taken back, as far as the text says."""
+
+    def __init__(self, message: str, complete: bool) -> None:
+        self.complete = complete
+        super().__init__(message)
+
+
+@dataclass
+class Outcome:
+    """What the router holds afterwards, by (protocol, external port), and what is worth a warning."""
+
+    entries: dict[tuple[str, int], Entry] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def apply(gateway: Gateway, plan: MappingPlan) -> Outcome:
+    """Make every change of a plan and renew what is due."""
+    outcome = Outcome()
+    undo: list[tuple[bool, Entry]] = []
+    try:
+        for step in plan.steps:
+            for entry in step.delete:
+                gateway.delete(entry)
+                undo.append((True, entry))
+            for entry in step.add:
+                undo.append((False, entry))
+                after = gateway.add(entry)
+                if after.description.strip() != entry.description:
+                    raise GatewayError(
+                        f"the router does not keep descriptions ({entry.description!r} came back as {after.description!r}), so nobody could tell this mapping"
+                        " from those of others later: make the forwarding on the router's own page"
+                    )
+                outcome.entries[after.key] = after
+    except GatewayError as error:
+        raise _take_back(gateway, undo, error) from error
+    for row, entry in plan.renewals:
+        try:
+            after = gateway.add(entry)
+        except GatewayError as error:
+            row.renewed = False
+            outcome.warnings.append(f"mapping {row.name!r} is there, but its lease was not renewed: {error}")
+        else:
+            outcome.entries[after.key] = after
+    return outcome
+
+
+def _take_back(gateway: Gateway, undo: list[tuple[bool, Entry]], error: GatewayError) -> ApplyError:
+    problems: list[str] = []
+    restored = 0
+    for was_there, entry in reversed(undo):
+        try:
+            if was_there:
+                gateway.add(entry)
+                restored += 1
+            else:
+                # The last of them may or may not have been made; what is there now decides, and only what is as we made it is ours to remove.
+                made = gateway.find(entry.protocol, entry.external_port)
+                if made is not None and (made.internal_client, made.internal_port) == (entry.internal_client, entry.internal_port):
+                    gateway.delete(made)
+                    restored += 1
+        except GatewayError as problem:
+            problems.append(f"{entry.protocol} port {entry.external_port}: {problem}")
+    if problems:
+        return ApplyError(f"{error}. Not everything could be put back as it was: {'; '.join(problems)}", False)
+    back = f"; {restored} earlier change{'s' if restored != 1 else ''} of this run {'were' if restored != 1 else 'was'} taken back" if restored else ""
+    return ApplyError(f"{error}. The router holds what it held before{back}", True)

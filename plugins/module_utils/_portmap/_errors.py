@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong between this host and its router, as exceptions that carry a message for people.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+
+class PortmapError(Exception):
+    """Base of all: the text names the value, the reason and, where there is one, the way out."""
+
+
+class BadRequestError(PortmapError):
+    """What was asked for makes no sense; no packet was sent."""
+
+
+class NoGatewayError(PortmapError):
+    """No router answered, or none that may be used."""
+
+
+class GatewayError(PortmapError):
+    """The router answered something that cannot be used, or stopped answering."""
+
+
+class DocumentError(GatewayError):
+    """An XML document of the router is malformed or not acceptable."""
+
+
+class ProtocolError(GatewayError):
+    """The router refused an action and said why by a code.
+
+    Attributes:
+        action: the action that was refused.
+        code: the router's error code.
+        text: the router's own words.
+    """
+
+    def __init__(self, action: str, code: int, text: str, hint: str | None = None) -> None:
+        self.action = action
+        self.code = code
+        self.text = text
+        message = f"the router refuses {action} with error {code}"
+        if text:
+            message += f" ({text})"
+        if hint:
+            message += f": {hint}"
+        super().__init__(message)

@@ -1,0 +1,317 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""UPnP Internet Gateway Device, versions 1 and 2.
+
+Private to this collection.
+
+A success that a router reports is not believed: every write is read back.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from . import _soap as soap
+from ._description import Description, Service
+from ._document import Node, parse
+from ._errors import BadRequestError, GatewayError, ProtocolError
+from ._model import MAX_DESCRIPTION, MAX_LEASE, PROTOCOLS, Capabilities, Entries, Entry, Gateway, GatewayInfo
+
+_MAX_ENTRIES = 512
+_MAX_LISTING_TIME = 30.0
+#: What routers answer to an index beyond the end.
+_END_OF_LIST = (402, 501, 606, 713, 714)
+_NO_ENTRY = (713, 714, 730)
+_CONNECTED = ("connected", "up")
+
+
+class IgdGateway(Gateway):
+    """A router with a WANIPConnection or WANPPPConnection service.
+
+    Args:
+        description: what it says about itself.
+        service: the service that is used.
+        interface: the name of this host's interface towards it.
+        source: this host's address towards it; also the address that ports are mapped to.
+        wan_status: the state of the connection, in the router's words.
+        wan_address: the WAN address, None if it has none.
+    """
+
+    def __init__(self, description: Description, service: Service, interface: str, source: str, wan_status: str, wan_address: str | None) -> None:
+        self._description = description
+        self._service = service
+        self._interface = interface
+        self._source = source
+        self._wan_status = wan_status
+        self._wan_address = wan_address
+
+    @classmethod
+    def open(cls, description: Description, interface: str, source: str, is_global: Callable[[str], bool]) -> IgdGateway:
+        """Choose the best of the services that a description names.
+
+        Connected with a public address is best, then connected, then whatever comes first in the order of types.
+        """
+        best: IgdGateway | None = None
+        best_score = -1
+        problem: GatewayError | None = None
+        for service in description.services:
+            candidate = cls(description, service, interface, source, "", None)
+            try:
+                candidate._read_status()
+            except GatewayError as error:
+                problem = problem or error
+                continue
+            connected = candidate._wan_status.lower() in _CONNECTED
+            public = candidate._wan_address is not None and is_global(candidate._wan_address)
+            score = 2 if connected and public else int(connected)
+            if score > best_score:
+                best, best_score = candidate, score
+            if score == 2:
+                break
+        if best is None:
+            raise problem or GatewayError(f"the device at {description.location} offers no service that maps ports")
+        return best
+
+    def describe(self) -> GatewayInfo:
+        return GatewayInfo(
+            address=self._description.location.host,
+            method="upnp",
+            location=str(self._description.location),
+            service_type=self._service.service_type,
+            product=self._description.product,
+            interface=self._interface,
+            source_address=self._source,
+            wan_address=self._wan_address,
+            wan_status=self._wan_status,
+        )
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(lists=True, tells_owner=True, keeps_port=True, max_lease=MAX_LEASE)
+
+    def external_address(self) -> str | None:
+        text = self._call("GetExternalIPAddress").child_text("newexternalipaddress")
+        try:
+            return str(ipaddress.IPv4Address(text))
+        except ValueError:
+            return None
+
+    def list(self) -> Entries:
+        if self._service.version >= 2:
+            try:
+                return self._list_at_once()
+            except GatewayError:
+                # Optional in practice, and its answer can be longer than what is read; one by one always works.
+                pass
+        return self._list_by_index()
+
+    def find(self, protocol: str, external_port: int) -> Entry | None:
+        arguments = _key(protocol, external_port)
+        try:
+            answer = self._call("GetSpecificPortMappingEntry", arguments)
+        except ProtocolError as error:
+            if error.code in _NO_ENTRY:
+                return None
+            raise
+        return _entry(answer, protocol=protocol, external_port=external_port)
+
+    def add(self, entry: Entry) -> Entry:
+        _check(entry)
+        before = self.find(entry.protocol, entry.external_port)
+        if before is not None and (before.internal_client, before.internal_port) != (entry.internal_client, entry.internal_port):
+            raise GatewayError(f"{_name(entry)} is taken by {before.internal_client}:{before.internal_port} ({before.description!r}) since the router was read")
+        try:
+            self._add_with_lease(entry)
+        except ProtocolError as error:
+            raise self._explain(entry, error) from error
+        after = self.find(entry.protocol, entry.external_port)
+        if after is None:
+            raise GatewayError(f"the router says that it maps {_name(entry)}, but its list does not have it")
+        wanted = (entry.internal_client, entry.internal_port, entry.enabled)
+        if (after.internal_client, after.internal_port, after.enabled) != wanted:
+            raise GatewayError(
+                f"the router says that it maps {_name(entry)} to {entry.internal_client}:{entry.internal_port}, but it holds"
+                f" {after.internal_client}:{after.internal_port}{'' if after.enabled else ', disabled'}"
+            )
+        return after
+
+    def delete(self, entry: Entry) -> None:
+        _check(entry)
+        problem: ProtocolError | None = None
+        try:
+            self._call("DeletePortMapping", _key(entry.protocol, entry.external_port, entry.remote_host))
+        except ProtocolError as error:
+            if error.code not in _NO_ENTRY:
+                problem = error
+        left = self.find(entry.protocol, entry.external_port)
+        if left is not None and problem is not None and entry.internal_client != self._source and self._service.version >= 2:
+            # Made by this host when it had another address: version 2 has an action for the mappings of other clients. The router decides.
+            try:
+                self._call(
+                    "DeletePortMappingRange",
+                    [
+                        ("NewStartPort", str(entry.external_port)),
+                        ("NewEndPort", str(entry.external_port)),
+                        ("NewProtocol", entry.protocol.upper()),
+                        ("NewManage", "1"),
+                    ],
+                )
+            except ProtocolError:
+                pass
+            else:
+                left = self.find(entry.protocol, entry.external_port)
+        if left is None:
+            return
+        where = f"{_name(entry)} to {left.internal_client}:{left.internal_port}"
+        if problem is None:
+            raise GatewayError(f"the router says that it removed {where}, but its list still has it")
+        if left.internal_client != self._source:
+            end = f"wait until its lease ends in {left.lease} s" if left.lease else "remove it on the router's own page"
+            raise GatewayError(
+                f"the router does not let this host ({self._source}) remove {where} ({problem}): {end}, or give this host its old address for a moment"
+            )
+        raise problem
+
+    def _call(self, action: str, arguments: Sequence[tuple[str, str]] = ()) -> Node:
+        return soap.call(self._service.control, self._service.service_type, action, arguments, self._source)
+
+    def _read_status(self) -> None:
+        try:
+            self._wan_status = " ".join(self._call("GetStatusInfo").child_text("newconnectionstatus").split())[:40]
+        except ProtocolError:
+            self._wan_status = ""
+        try:
+            self._wan_address = self.external_address()
+        except ProtocolError:
+            self._wan_address = None
+
+    def _list_at_once(self) -> Entries:
+        entries: Entries = []
+        for protocol in PROTOCOLS:
+            try:
+                answer = self._call(
+                    "GetListOfPortMappings",
+                    [
+                        ("NewStartPort", "1"),
+                        ("NewEndPort", "65535"),
+                        ("NewProtocol", protocol.upper()),
+                        ("NewManage", "1"),
+                        ("NewNumberOfPorts", "0"),
+                    ],
+                )
+            except ProtocolError as error:
+                if error.code in _NO_ENTRY:
+                    continue
+                raise
+            text = answer.child_text("newportlisting")
+            listing = parse(text) if text else answer
+            entries.extend(_entry(node, protocol=protocol) for node in listing.walk() if node.name == "portmappingentry")
+        return entries[:_MAX_ENTRIES]
+
+    def _list_by_index(self) -> Entries:
+        entries: Entries = []
+        seen: set[tuple[str, int, str]] = set()
+        deadline = time.monotonic() + _MAX_LISTING_TIME
+        for index in range(_MAX_ENTRIES):
+            if time.monotonic() > deadline:
+                raise GatewayError(f"the router takes more than {_MAX_LISTING_TIME:g} s to list its mappings ({len(entries)} until then)")
+            try:
+                answer = self._call("GetGenericPortMappingEntry", [("NewPortMappingIndex", str(index))])
+            except ProtocolError as error:
+                if error.code in _END_OF_LIST:
+                    break
+                raise
+            entry = _entry(answer)
+            # The list moves when others add and remove while it is read.
+            if (entry.protocol, entry.external_port, entry.remote_host) not in seen:
+                seen.add((entry.protocol, entry.external_port, entry.remote_host))
+                entries.append(entry)
+        return entries
+
+    def _add_with_lease(self, entry: Entry) -> None:
+        try:
+            self._add_once(entry)
+        except ProtocolError as error:
+            # 725: permanent only. 402: some routers refuse any lease, some refuse none, and all of them say it this way.
+            if error.code not in (402, 725):
+                raise
+            other = 0 if entry.lease else MAX_LEASE
+            if error.code == 725 and other:
+                raise
+            self._add_once(replace(entry, lease=other))
+
+    def _add_once(self, entry: Entry) -> None:
+        # Routers read the arguments in this order, some of them only in this order.
+        self._call(
+            "AddPortMapping",
+            [
+                *_key(entry.protocol, entry.external_port, entry.remote_host),
+                ("NewInternalPort", str(entry.internal_port)),
+                ("NewInternalClient", entry.internal_client),
+                ("NewEnabled", "1" if entry.enabled else "0"),
+                ("NewPortMappingDescription", entry.description),
+                ("NewLeaseDuration", str(entry.lease)),
+            ],
+        )
+
+    def _explain(self, entry: Entry, error: ProtocolError) -> GatewayError:
+        if error.code in (718, 729):
+            holder = self.find(entry.protocol, entry.external_port)
+            if holder is not None:
+                return GatewayError(f"{_name(entry)} belongs to {holder.internal_client}:{holder.internal_port} ({holder.description!r}): {error}")
+        if error.code == 501:
+            wan = self._wan_address or "none"
+            return GatewayError(f"{_name(entry)} was not mapped: {error}. Its WAN address, as it sees it: {wan}")
+        return GatewayError(f"{_name(entry)} was not mapped: {error}")
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.protocol} port {entry.external_port}"
+
+
+def _key(protocol: str, external_port: int, remote_host: str = "") -> list[tuple[str, str]]:
+    return [("NewRemoteHost", remote_host), ("NewExternalPort", str(external_port)), ("NewProtocol", protocol.upper())]
+
+
+def _check(entry: Entry) -> None:
+    """Refuse what routers silently turn into something else; port 0 would mean all ports."""
+    if entry.protocol not in PROTOCOLS:
+        raise BadRequestError(f"{entry.protocol!r} is not a protocol that can be mapped: use tcp or udp")
+    for port in (entry.external_port, entry.internal_port):
+        if not 1 <= port <= 65535:
+            raise BadRequestError(f"port {port} is out of the range 1 to 65535")
+    if len(entry.description) > MAX_DESCRIPTION and entry.description.startswith("hs:"):
+        raise BadRequestError(f"the description {entry.description!r} is longer than {MAX_DESCRIPTION} characters")
+
+
+def _number(node: Node, name: str) -> int:
+    text = node.child_text(name)
+    try:
+        return int(text) if len(text) <= 12 else -1
+    except ValueError:
+        return -1
+
+
+def _entry(node: Node, protocol: str = "", external_port: int = 0) -> Entry:
+    client = node.child_text("newinternalclient")
+    try:
+        client = str(ipaddress.IPv4Address(client))
+    except ValueError:
+        client = client[:60]
+    stated = node.child_text("newprotocol").lower() or protocol
+    remote = node.child_text("newremotehost")
+    # The listing at once says LeaseTime where the single entry says LeaseDuration.
+    lease = max(_number(node, "newleaseduration"), _number(node, "newleasetime"), 0)
+    return Entry(
+        protocol=stated,
+        external_port=external_port or max(_number(node, "newexternalport"), 0),
+        internal_client=client,
+        internal_port=max(_number(node, "newinternalport"), 0),
+        description=(node.child_text("newportmappingdescription") or node.child_text("newdescription"))[:128],
+        enabled=node.child_text("newenabled").lower() not in ("0", "false", "no"),
+        lease=lease,
+        remote_host="" if remote in ("0.0.0.0", "*") else remote[:60],
+    )

@@ -1,0 +1,154 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of port mapping: what is wanted, what a router holds, and the interface that every kind of router offers.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+TCP = "tcp"
+UDP = "udp"
+PROTOCOLS = (TCP, UDP)
+
+#: The longest lease that UPnP IGD 2 knows, a week; the shortest that is worth asking for.
+MAX_LEASE = 604800
+MIN_LEASE = 120
+
+#: No description of ours is longer, because some routers return rubbish beyond 64 bytes.
+MAX_DESCRIPTION = 60
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A mapping that somebody asks for.
+
+    Attributes:
+        name: the service's name.
+        protocol: C(tcp) or C(udp).
+        external_port: the router's port that the Internet shall see.
+        port: the port on this host.
+        lease: for how many seconds; 0 means as long as the router allows.
+    """
+
+    name: str
+    protocol: str
+    external_port: int
+    port: int
+    lease: int = MAX_LEASE
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What can exist only once in a router."""
+        return (self.protocol, self.external_port)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A mapping that the router holds.
+
+    Attributes:
+        lease: the seconds that remain, 0 if the mapping has no end.
+        remote_host: the only source that the mapping is for; empty for everybody.
+    """
+
+    protocol: str
+    external_port: int
+    internal_client: str
+    internal_port: int
+    description: str = ""
+    enabled: bool = True
+    lease: int = 0
+    remote_host: str = ""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What can exist only once in a router."""
+        return (self.protocol, self.external_port)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what a diff shows of a mapping."""
+        data: dict[str, Any] = {
+            "protocol": self.protocol,
+            "external_port": self.external_port,
+            "internal_client": self.internal_client,
+            "internal_port": self.internal_port,
+            "description": self.description,
+            "enabled": self.enabled,
+        }
+        if self.remote_host:
+            data["remote_host"] = self.remote_host
+        return data
+
+
+#: The type of a list of mappings; a name of its own because Gateway has a method called list.
+Entries = list[Entry]
+
+
+@dataclass(frozen=True)
+class GatewayInfo:
+    """What is known about a router."""
+
+    address: str
+    method: str
+    location: str
+    service_type: str
+    product: str
+    interface: str
+    source_address: str
+    wan_address: str | None
+    wan_status: str
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a kind of router, or rather of protocol, can do.
+
+    Attributes:
+        lists: whether all mappings can be read.
+        tells_owner: whether a mapping says whose it is. NAT-PMP and PCP do not.
+        keeps_port: whether the port asked for is granted or refused. NAT-PMP and PCP may grant another one instead.
+        max_lease: the longest lease in seconds.
+    """
+
+    lists: bool
+    tells_owner: bool
+    keeps_port: bool
+    max_lease: int
+
+
+class Gateway(ABC):
+    """A router that can be asked to map ports."""
+
+    @abstractmethod
+    def describe(self) -> GatewayInfo:
+        """Return what is known about the router."""
+
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """Return what can be expected of it."""
+
+    @abstractmethod
+    def external_address(self) -> str | None:
+        """Return the address of its WAN side as it sees it, None if it has none."""
+
+    @abstractmethod
+    def list(self) -> Entries:
+        """Return every mapping that it shows."""
+
+    @abstractmethod
+    def find(self, protocol: str, external_port: int) -> Entry | None:
+        """Return the mapping of one external port, None if there is none."""
+
+    @abstractmethod
+    def add(self, entry: Entry) -> Entry:
+        """Make a mapping, or renew the lease of an equal one; return what the router then holds, as read back."""
+
+    @abstractmethod
+    def delete(self, entry: Entry) -> None:
+        """Remove a mapping and see that it is gone."""

@@ -1,0 +1,269 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to change in the router: computed from what is wanted and what it holds. Pure.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._ownership import SERVICE_NAME, make_tag, parse_tag
+from .._plan import CREATE, REMOVE, UPDATE, Change, Plan
+from ._errors import BadRequestError
+from ._model import MAX_LEASE, MIN_LEASE, PROTOCOLS, Entry, Wanted
+
+KIND = "port_mapping"
+
+OURS = "ours"
+HOMESERVER = "homeserver"
+UNTAGGED_OURS = "untagged_ours"
+FOREIGN = "foreign"
+
+#: How far a lease may be above the one asked for before it is set anew; routers round.
+_LEASE_SLACK = 60
+_FIRST_FREE = 49152
+
+
+@dataclass(frozen=True)
+class Host:
+    """This host, as mappings show it: its address towards the router and its id in tags."""
+
+    address: str
+    host_id: str
+
+
+@dataclass
+class Row:
+    """The answer to one mapping that was asked for."""
+
+    name: str
+    protocol: str | None
+    external_port: int | None
+    port: int | None
+    state: str
+    requested_external_port: int | None = None
+    entry: Entry | None = None
+    owner: str | None = None
+    error: str | None = None
+    renewed: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing may be written because of this row."""
+        return self.error is not None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change and how it is made: first what is removed, then what is added."""
+
+    change: Change
+    delete: tuple[Entry, ...] = ()
+    add: tuple[Entry, ...] = ()
+
+
+@dataclass
+class MappingPlan:
+    """Everything that follows from what is wanted and what is there."""
+
+    rows: list[Row] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    renewals: list[tuple[Row, Entry]] = field(default_factory=list)
+    left: list[Entry] = field(default_factory=list)
+
+    @property
+    def plan(self) -> Plan:
+        """The changes."""
+        return Plan([step.change for step in self.steps])
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why nothing may be written, one sentence for each mapping that cannot be had."""
+        return [row.error for row in self.rows if row.error is not None]
+
+
+def owner_of(entry: Entry, host: Host) -> tuple[str, str | None]:
+    """Return whose a mapping is, and the service's name if its description is a tag."""
+    tag = parse_tag(entry.description)
+    if tag is not None:
+        return (OURS if tag.host_id == host.host_id else HOMESERVER, tag.name)
+    return (UNTAGGED_OURS if entry.internal_client == host.address else FOREIGN, None)
+
+
+def check(wanted: Sequence[Wanted]) -> None:
+    """Refuse what makes no sense, all of it at once."""
+    problems: list[str] = []
+    seen: dict[tuple[str, int], str] = {}
+    for one in wanted:
+        if not SERVICE_NAME.match(one.name):
+            problems.append(f"name {one.name!r} is not a service name: use a lower-case letter, then up to 30 of a-z, 0-9 and '-'")
+        if one.protocol not in PROTOCOLS:
+            problems.append(f"mapping {one.name!r}: protocol {one.protocol!r} cannot be mapped: use tcp or udp")
+        for what, port in (("external_port", one.external_port), ("port", one.port)):
+            if not 1 <= port <= 65535:
+                note = " (a router takes 0 for all ports)" if port == 0 else ""
+                problems.append(f"mapping {one.name!r}: {what} {port} is out of the range 1 to 65535{note}")
+        if one.lease != 0 and not MIN_LEASE <= one.lease <= MAX_LEASE:
+            problems.append(
+                f"mapping {one.name!r}: lease {one.lease} is out of the range {MIN_LEASE} to {MAX_LEASE} (a week, the longest that UPnP IGD 2 knows);"
+                " 0 means as long as the router allows"
+            )
+        if one.key in seen:
+            problems.append(
+                f"mapping {one.name!r}: external_port {one.external_port}/{one.protocol} is asked for by {seen[one.key]!r} too; a router has each port once:"
+                " give one of them another external_port"
+            )
+        seen.setdefault(one.key, one.name)
+    if problems:
+        raise BadRequestError("; ".join(problems))
+
+
+def plan_present(wanted: Sequence[Wanted], entries: Sequence[Entry], host: Host, adopt: bool = False, other_port: bool = False) -> MappingPlan:
+    """Plan for mappings that shall be there. Every one is judged, also after one that cannot be had."""
+    result = MappingPlan()
+    kept: set[tuple[str, int]] = {one.key for one in wanted}
+    creations: list[Step] = []
+    for one in wanted:
+        row, step = _judge(one, entries, host, adopt)
+        if row.state in ("foreign", "conflict") and other_port:
+            row, step = _elsewhere(one, entries, host, kept)
+        result.rows.append(row)
+        if row.external_port is not None:
+            kept.add((one.protocol, row.external_port))
+        if step is not None:
+            creations.append(step)
+        elif row.state == "present" and row.entry is not None and _needs_renewal(row.entry, one):
+            row.renewed = True
+            result.renewals.append((row, _target(one, host, row.entry.external_port)))
+    names = {one.name for one in wanted}
+    for entry in entries:
+        owner, name = owner_of(entry, host)
+        if owner == OURS and name in names and entry.key not in kept:
+            result.steps.append(_removal(entry, "an earlier mapping of the same service"))
+    result.steps.extend(creations)
+    return result
+
+
+def plan_absent(names: Sequence[str] | None, entries: Sequence[Entry], host: Host) -> MappingPlan:
+    """Plan for taking ours back: those of the named services, or all of them if names is None."""
+    result = MappingPlan()
+    removed: dict[str, list[Entry]] = {}
+    for entry in entries:
+        owner, name = owner_of(entry, host)
+        if owner == OURS and name is not None and (names is None or name in names):
+            removed.setdefault(name, []).append(entry)
+            result.steps.append(_removal(entry, "no longer wanted"))
+        elif owner == UNTAGGED_OURS:
+            result.left.append(entry)
+    for name in removed if names is None else names:
+        mine = removed.get(name, [None])
+        for one in mine:
+            result.rows.append(
+                Row(name, one.protocol, one.external_port, one.internal_port, "present", one.external_port, one, OURS)
+                if one is not None
+                else Row(name, None, None, None, "absent")
+            )
+    return result
+
+
+def _judge(one: Wanted, entries: Sequence[Entry], host: Host, adopt: bool) -> tuple[Row, Step | None]:
+    row = Row(one.name, one.protocol, one.external_port, one.port, "absent", one.external_port)
+    there = [entry for entry in entries if entry.key == one.key]
+    target = _target(one, host, one.external_port)
+    if not there:
+        change = Change(CREATE, KIND, _title(target), None, _after(target), f"service {one.name}")
+        return row, Step(change, add=(target,))
+    owners = [owner_of(entry, host) for entry in there]
+    # Of several for one port (for different sources), one that is not ours decides.
+    worst = max(range(len(there)), key=lambda index: (OURS, UNTAGGED_OURS, HOMESERVER, FOREIGN).index(owners[index][0]))
+    entry, (owner, _name) = there[worst], owners[worst]
+    row.entry = entry
+    where = f"{one.protocol} port {one.external_port}"
+    if owner in (FOREIGN, HOMESERVER):
+        row.state, row.owner = "foreign", "foreign"
+        by = "another host that this collection manages" if owner == HOMESERVER else "another host"
+        row.error = (
+            f"mapping {one.name!r}: {where} of the router belongs to {by}: it leads to {entry.internal_client} port {entry.internal_port}"
+            f" (description {entry.description!r}). Choose another external_port, or remove that mapping there if it is not needed"
+        )
+        return row, None
+    if owner == UNTAGGED_OURS:
+        row.owner = "untagged"
+        if entry.internal_port != one.port:
+            row.state = "conflict"
+            row.error = (
+                f"mapping {one.name!r}: {where} of the router already leads to port {entry.internal_port} of this host, not {one.port}, and was made by"
+                f" something else (description {entry.description!r}). Choose another external_port, or remove that mapping with the program that made it"
+            )
+            return row, None
+        row.state = "adoptable"
+        if not adopt:
+            row.error = (
+                f"mapping {one.name!r}: {where} of the router already leads to {entry.internal_client} port {entry.internal_port}, but was made by something"
+                f" else (description {entry.description!r}). With adopt: true it is taken over; whatever made it may make it again"
+            )
+            return row, None
+        change = Change(UPDATE, KIND, _title(target), entry.as_data(), _after(target), f"taken over for service {one.name}")
+        return row, Step(change, delete=tuple(there), add=(target,))
+    row.owner = OURS
+    if len(there) == 1 and entry.as_data() == target.as_data():
+        row.state = "present"
+        return row, None
+    change = Change(UPDATE, KIND, _title(target), entry.as_data(), _after(target), f"service {one.name}")
+    return row, Step(change, delete=tuple(there), add=(target,))
+
+
+def _elsewhere(one: Wanted, entries: Sequence[Entry], host: Host, kept: set[tuple[str, int]]) -> tuple[Row, Step | None]:
+    """The port is taken and any other will do: the one that was given last time, or a free one that is the same in every run."""
+    tag = make_tag(host.host_id, one.name)
+    mine = [
+        entry
+        for entry in entries
+        if entry.description.strip() == tag
+        and entry.protocol == one.protocol
+        and entry.key not in kept
+        and entry.as_data() == _target(one, host, entry.external_port).as_data()
+    ]
+    if mine:
+        entry = min(mine, key=lambda entry: entry.external_port)
+        return Row(one.name, one.protocol, entry.external_port, one.port, "present", one.external_port, entry, OURS), None
+    taken = {entry.external_port for entry in entries if entry.protocol == one.protocol} | {port for protocol, port in kept if protocol == one.protocol}
+    start = _FIRST_FREE + (one.external_port * 31 + one.port) % (65536 - _FIRST_FREE)
+    order = [one.port] if one.port >= 1024 else []
+    order.extend(range(start, 65536))
+    order.extend(range(_FIRST_FREE, start))
+    port = next((port for port in order if port not in taken), None)
+    if port is None:
+        return Row(
+            one.name, one.protocol, one.external_port, one.port, "error", one.external_port, error=f"mapping {one.name!r}: the router has no free port left"
+        ), None
+    target = _target(one, host, port)
+    change = Change(CREATE, KIND, _title(target), None, _after(target), f"service {one.name}; port {one.external_port} is taken")
+    return Row(one.name, one.protocol, port, one.port, "absent", one.external_port), Step(change, add=(target,))
+
+
+def _target(one: Wanted, host: Host, external_port: int) -> Entry:
+    return Entry(one.protocol, external_port, host.address, one.port, make_tag(host.host_id, one.name), True, one.lease)
+
+
+def _needs_renewal(entry: Entry, one: Wanted) -> bool:
+    if one.lease == 0:
+        return 0 < entry.lease < MAX_LEASE // 2
+    return entry.lease < one.lease // 2 or entry.lease > one.lease + _LEASE_SLACK
+
+
+def _removal(entry: Entry, reason: str) -> Step:
+    return Step(Change(REMOVE, KIND, _title(entry), entry.as_data(), None, reason), delete=(entry,))
+
+
+def _title(entry: Entry) -> str:
+    return f"{entry.protocol} {entry.external_port}" + (f" from {entry.remote_host}" if entry.remote_host else "")
+
+
+def _after(entry: Entry) -> dict[str, Any]:
+    return {**entry.as_data(), "lease": entry.lease}

@@ -1,0 +1,244 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules call: find the router, read, plan, write, report.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._address._classify import address_class, is_publishable
+from .._ownership import OwnershipError, host_id
+from .._plan import Plan
+from ._apply import apply
+from ._discovery import at_location, check_address, discover, is_location
+from ._errors import BadRequestError, NoGatewayError, PortmapError, ProtocolError
+from ._links import read_links
+from ._model import Entry, Gateway, Wanted
+from ._planning import FOREIGN, HOMESERVER, Host, MappingPlan, Row, check, owner_of, plan_absent, plan_present
+
+METHODS = ("auto", "upnp", "pcp", "natpmp")
+_MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 60.0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which router, and how to speak to it."""
+
+    method: str = "auto"
+    gateway: str | None = None
+    interface: str | None = None
+    timeout: float = 4.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the module was asked for. C(names) restricts removal to these services, None means all of ours."""
+
+    state: str
+    wanted: Sequence[Wanted] = ()
+    names: Sequence[str] | None = None
+    adopt: bool = False
+    allow_other_external_port: bool = False
+    require_global_wan: bool = True
+
+
+@dataclass
+class Result:
+    """What the module returns; C(error) is the text it fails with."""
+
+    changed: bool = False
+    data: dict[str, Any] = field(default_factory=dict)
+    plan: Plan = field(default_factory=Plan)
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+Opener = Callable[[Selection], Gateway]
+
+
+def open_gateway(selection: Selection) -> Gateway:
+    """Find the router and return it behind the interface that all kinds share."""
+    if selection.method not in METHODS:
+        raise BadRequestError(f"method {selection.method!r} is unknown: use {', '.join(METHODS)}")
+    if selection.method in ("pcp", "natpmp"):
+        raise BadRequestError(f"method {selection.method!r} is not available in this version: use 'upnp', or 'auto', which tries what is available")
+    if not _MIN_TIMEOUT <= selection.timeout <= _MAX_TIMEOUT:
+        raise BadRequestError(f"timeout {selection.timeout:g} is out of the range {_MIN_TIMEOUT:g} to {_MAX_TIMEOUT:g} seconds")
+    if selection.gateway and is_location(selection.gateway):
+        return at_location(selection.gateway, lambda host: read_links(selection.interface, host), is_publishable, selection.timeout)
+    address = check_address(selection.gateway) if selection.gateway else None
+    links = read_links(selection.interface, address)
+    return discover(links, is_publishable, selection.timeout, address)
+
+
+def gateway_data(gateway: Gateway) -> dict[str, Any]:
+    """Return what is reported about a router."""
+    info = gateway.describe()
+    return {
+        "address": info.address,
+        "method": info.method,
+        "location": info.location,
+        "service_type": info.service_type,
+        "product": info.product,
+        "interface": info.interface,
+        "source_address": info.source_address,
+        "wan_address": info.wan_address,
+        "wan_address_class": address_class(info.wan_address) if info.wan_address else None,
+        "wan_status": info.wan_status,
+    }
+
+
+def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
+    """Read what the router holds. No router is an answer, not a failure."""
+    start = time.monotonic()
+    result = Result(data={"available": False, "reason": "", "gateway": None, "mappings": [], "elapsed": 0.0})
+    try:
+        gateway = opener(selection)
+        result.data["gateway"] = gateway_data(gateway)
+        host = _host(gateway)
+        entries = gateway.list()
+    except (BadRequestError, OwnershipError) as error:
+        result.error = str(error)
+    except PortmapError as error:
+        result.data["reason"] = str(error)
+    else:
+        result.data["available"] = True
+        result.data["mappings"] = [_info_row(entry, host) for entry in entries]
+    result.data["elapsed"] = round(time.monotonic() - start, 3)
+    return result
+
+
+def run(request: Request, selection: Selection, check_mode: bool, opener: Opener = open_gateway) -> Result:
+    """Make the mappings be there, or take ours back."""
+    result = Result(data={"mappings": [], "gateway": None, "left": [], "plan": []})
+    try:
+        _run(request, selection, check_mode, opener, result)
+    except (PortmapError, OwnershipError) as error:
+        result.error = str(error)
+    return result
+
+
+def _run(request: Request, selection: Selection, check_mode: bool, opener: Opener, result: Result) -> None:
+    check(request.wanted)
+    if request.state == "present" and not request.wanted:
+        raise BadRequestError("mappings is empty: name at least one mapping, or use state: absent to take all of this host's mappings back")
+    try:
+        gateway = opener(selection)
+    except NoGatewayError as error:
+        if request.state == "present":
+            raise
+        # Nothing can be read and nothing removed. On most lines without UPnP nothing was ever mapped, so this is no failure.
+        result.warnings.append(f"no mapping could be looked for: {error}")
+        result.data["mappings"] = [_row_data(Row(name, None, None, None, "absent"), None, None) for name in request.names or ()]
+        return
+    result.data["gateway"] = gateway_data(gateway)
+    host = _host(gateway)
+    if request.state == "present" and request.require_global_wan:
+        _require_global(gateway, result.data["gateway"])
+    plan = _plan(request, gateway, host)
+    result.plan = plan.plan
+    result.data["plan"] = plan.plan.as_data()
+    _report(result, plan, gateway, host, {})
+    if plan.refusals:
+        result.error = "nothing was changed: " + "; ".join(plan.refusals)
+        return
+    result.changed = plan.plan.changed
+    if check_mode:
+        return
+    try:
+        outcome = apply(gateway, plan)
+    except PortmapError as error:
+        result.changed = not getattr(error, "complete", False)
+        for row in plan.rows:
+            if row.entry is None or request.state != "present" or row.state != "present":
+                row.state, row.error = "error", str(error)
+        _report(result, plan, gateway, host, {})
+        raise
+    result.warnings.extend(outcome.warnings)
+    if request.state != "present":
+        for row in plan.rows:
+            row.state, row.entry, row.owner = "absent", None, None
+    _report(result, plan, gateway, host, outcome.entries)
+
+
+def _host(gateway: Gateway) -> Host:
+    return Host(gateway.describe().source_address, host_id())
+
+
+def _require_global(gateway: Gateway, data: dict[str, Any]) -> None:
+    wan, kind = data["wan_address"], data["wan_address_class"]
+    if wan is not None and is_publishable(wan):
+        return
+    what = f"the WAN address of the router is {wan}, of the class {kind}, so" if wan else "the router has no WAN address that it could name, so"
+    raise NoGatewayError(
+        f"nothing was changed: {what} the Internet cannot reach it and a mapping would lead nowhere. Ask the provider for a global address, or, if another"
+        " router in front of this one forwards everything, set require_global_wan to false"
+    )
+
+
+def _plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
+    entries = gateway.list()
+    if request.state != "present":
+        return plan_absent(request.names, entries, host)
+    listed = {entry.key for entry in entries}
+    for one in request.wanted:
+        if one.key in listed:
+            continue
+        # Forwardings that were typed in on the router's page are missing in some routers' lists, but are found when asked for.
+        try:
+            found = gateway.find(one.protocol, one.external_port)
+        except ProtocolError:
+            continue
+        if found is not None:
+            entries.append(found)
+    return plan_present(request.wanted, entries, host, request.adopt, request.allow_other_external_port)
+
+
+def _report(result: Result, plan: MappingPlan, gateway: Gateway, host: Host, entries: dict[tuple[str, int], Entry]) -> None:
+    info = gateway.describe()
+    for row in plan.rows:
+        if row.protocol is None or row.external_port is None:
+            continue
+        after = entries.get((row.protocol, row.external_port))
+        if after is not None:
+            row.entry, row.state, row.owner = after, "present", "ours"
+    result.data["mappings"] = [_row_data(row, info.method, host) for row in plan.rows]
+    result.data["left"] = [_info_row(entry, host) for entry in plan.left]
+
+
+def _row_data(row: Row, method: str | None, host: Host | None) -> dict[str, Any]:
+    entry = row.entry
+    foreign = None
+    if entry is not None and row.owner != "ours":
+        foreign = {"internal_client": entry.internal_client, "internal_port": entry.internal_port, "description": entry.description}
+    return {
+        "name": row.name,
+        "protocol": row.protocol,
+        "external_port": row.external_port,
+        "requested_external_port": row.requested_external_port,
+        "port": row.port,
+        "method": method,
+        "internal_client": host.address if host else None,
+        "state": row.state,
+        "owner": row.owner,
+        "lease": entry.lease if entry is not None and row.state != "absent" else None,
+        "renewed": row.renewed,
+        "description": entry.description if entry is not None and row.state != "absent" else None,
+        "foreign": foreign,
+        "error": row.error,
+    }
+
+
+def _info_row(entry: Entry, host: Host) -> dict[str, Any]:
+    owner, name = owner_of(entry, host)
+    return {**entry.as_data(), "remote_host": entry.remote_host, "lease": entry.lease, "owner": owner, "name": name}
+
+
+__all__ = ["FOREIGN", "HOMESERVER", "METHODS", "Request", "Result", "Selection", "Wanted", "open_gateway", "run", "run_info"]

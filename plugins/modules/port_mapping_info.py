@@ -1,0 +1,219 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: port_mapping_info
+short_description: List the port mappings of the router
+version_added: 0.1.0
+description:
+  - Finds the router by UPnP and lists every port mapping that it shows, with its owner, and the router's WAN address.
+  - Changes nothing. Sends a search to the router and to the LAN of the host, and requests to the router only.
+  - Ends with the first good answer. That there is no router that maps ports is an answer and no failure.
+extends_documentation_fragment:
+  - homeserver.hardening.attributes.info
+author:
+  - homeserver.hardening contributors (@homeserver-hardening)
+options:
+  method:
+    description:
+      - The protocol towards the router.
+      - V(auto) is V(upnp) for now.
+      - V(pcp) and V(natpmp) are refused in this version.
+    type: str
+    choices: [auto, upnp, pcp, natpmp]
+    default: auto
+  gateway:
+    description:
+      - The router's address in the LAN, or the C(http://) address of its UPnP device description, which saves the search.
+      - If omitted, the default gateway is asked.
+    type: str
+  interface:
+    description:
+      - The interface to ask from. Needed where the default route does not lead to the home router, such as with a VPN.
+      - If omitted, those of the default routes.
+    type: str
+  timeout:
+    description:
+      - For how many seconds at most to search for the router. The search ends with the first good answer.
+    type: float
+    default: 4.0
+notes:
+  - Some routers do not list forwardings that were made on their own page, and none lists what it opens for IPv6.
+seealso:
+  - module: homeserver.hardening.port_mapping
+"""
+
+EXAMPLES = r"""
+- name: Read the router
+  homeserver.hardening.port_mapping_info:
+  register: router
+
+- name: Show which mappings lead to other hosts
+  ansible.builtin.debug:
+    msg: "{{ router.mappings | selectattr('owner', 'equalto', 'foreign') }}"
+
+- name: Read a router that the default route does not lead to
+  homeserver.hardening.port_mapping_info:
+    interface: eth0
+    gateway: 192.0.2.1
+"""
+
+RETURN = r"""
+available:
+  description: Whether a router answered and let its mappings be listed.
+  returned: always
+  type: bool
+  sample: true
+reason:
+  description: Why not; empty if RV(available=true).
+  returned: always
+  type: str
+  sample: ""
+gateway:
+  description: The router. V(null) if none was found.
+  returned: always
+  type: dict
+  contains:
+    address:
+      description: Its address in the LAN.
+      type: str
+      returned: success
+      sample: 192.0.2.1
+    method:
+      description: The protocol that was spoken with it.
+      type: str
+      returned: success
+      sample: upnp
+    location:
+      description: Where its device description is. It may differ after a restart of the router.
+      type: str
+      returned: success
+      sample: http://192.0.2.1:5000/rootDesc.xml
+    service_type:
+      description: The service that maps ports.
+      type: str
+      returned: success
+      sample: urn:schemas-upnp-org:service:WANIPConnection:2
+    product:
+      description: What it calls itself.
+      type: str
+      returned: success
+      sample: Home router
+    interface:
+      description: This host's interface towards it.
+      type: str
+      returned: success
+      sample: eth0
+    source_address:
+      description: This host's address towards it.
+      type: str
+      returned: success
+      sample: 192.0.2.10
+    wan_address:
+      description: Its WAN address as it sees it. V(null) if it has none.
+      type: str
+      returned: success
+      sample: 203.0.113.7
+    wan_address_class:
+      description: The class of that address, as M(homeserver.hardening.address_info) names it.
+      type: str
+      returned: success
+      sample: global
+    wan_status:
+      description: The state of its connection in its own words, usually V(Connected). Empty if it does not say.
+      type: str
+      returned: success
+      sample: Connected
+mappings:
+  description: Every mapping that the router shows.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    protocol:
+      description: The protocol.
+      type: str
+      returned: success
+      sample: tcp
+    external_port:
+      description: The router's port. V(0) stands for all ports.
+      type: int
+      returned: success
+      sample: 443
+    internal_client:
+      description: The address that it leads to.
+      type: str
+      returned: success
+      sample: 192.0.2.10
+    internal_port:
+      description: The port that it leads to.
+      type: int
+      returned: success
+      sample: 8443
+    description:
+      description: What its maker called it.
+      type: str
+      returned: success
+      sample: hs:0123abcd:https
+    enabled:
+      description: Whether the router says that it is in force.
+      type: bool
+      returned: success
+      sample: true
+    lease:
+      description: The seconds that remain, V(0) for a mapping without end.
+      type: int
+      returned: success
+      sample: 604800
+    remote_host:
+      description: The only source that it is for, empty for everybody. Routers do not tell it reliably.
+      type: str
+      returned: success
+      sample: ""
+    owner:
+      description:
+        - V(ours) carries this host's tag, V(homeserver) that of another host that this collection manages.
+        - V(untagged_ours) leads to this host but was made by something else. Everything else is V(foreign).
+      type: str
+      returned: success
+      sample: ours
+    name:
+      description: The service's name, if the description is a tag. V(null) otherwise.
+      type: str
+      returned: success
+      sample: https
+elapsed:
+  description: How many seconds it took.
+  returned: always
+  type: float
+  sample: 0.12
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import METHODS, Selection, run_info
+
+
+def argument_spec():
+    """Return the options."""
+    return {
+        "method": {"type": "str", "choices": list(METHODS), "default": "auto"},
+        "gateway": {"type": "str"},
+        "interface": {"type": "str"},
+        "timeout": {"type": "float", "default": 4.0},
+    }
+
+
+def main():
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+    result = run_info(Selection(params["method"], params["gateway"], params["interface"], params["timeout"]))
+    if result.error is not None:
+        module.fail_json(msg=result.error, **result.data)
+    module.exit_json(changed=False, **result.data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A home in network namespaces: two hosts, a router with the real miniupnpd, and the Internet behind it.
+
+Needs root, iproute2, nftables and miniupnpd with its nftables backend. Nothing leaves the namespaces.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROUTER, HOST, NEIGHBOUR = "192.168.77.1", "192.168.77.10", "192.168.77.11"
+GLOBAL_WAN, PRIVATE_WAN = "44.128.1.2", "10.99.0.2"
+NEEDED = ("ip", "nft", "miniupnpd", "upnpc")
+
+_counter = itertools.count(1)
+
+_RULES = """
+table inet filter {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iif "lo" accept
+    ct state established,related accept
+    iifname "lan0" accept
+    ip protocol icmp accept
+  }
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+    iifname "lan0" oifname "wan0" accept
+    jump miniupnpd
+  }
+  chain miniupnpd { }
+  chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+    jump prerouting_miniupnpd
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    jump postrouting_miniupnpd
+    oifname "wan0" ip saddr 192.168.77.0/24 masquerade
+  }
+  chain prerouting_miniupnpd { }
+  chain postrouting_miniupnpd { }
+}
+"""
+
+_CONFIGURATION = """
+ext_ifname=wan0
+listening_ip=lan0
+http_port=5555
+enable_natpmp=no
+enable_upnp=yes
+secure_mode=yes
+system_uptime=yes
+notify_interval=60
+clean_ruleset_interval=0
+uuid=c0ffee00-fbcf-46f4-8107-f20c8955b43f
+lease_file={directory}/leases
+presentation_url=
+upnp_table_name=filter
+upnp_nat_table_name=filter
+upnp_forward_chain=miniupnpd
+upnp_nat_chain=prerouting_miniupnpd
+upnp_nat_postrouting_chain=postrouting_miniupnpd
+{extra}
+allow {first_port}-65535 192.168.77.0/24 1-65535
+deny 0-65535 0.0.0.0/0 0-65535
+"""
+
+_RUNNER = """
+import importlib, json, sys
+from ansible.module_utils import basic
+basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
+basic._ANSIBLE_PROFILE = "legacy"
+importlib.import_module("ansible_collections.homeserver.hardening.plugins.modules." + sys.argv[1]).main()
+"""
+
+
+class Home:
+    """The namespaces. C(stop) removes them and every process that was started in them."""
+
+    def __init__(self, directory: Path, wan: str = GLOBAL_WAN) -> None:
+        self.directory = directory
+        self.wan = wan
+        prefix = f"pm-{os.getpid()}-{next(_counter)}"
+        self.host, self.neighbour, self.router, self.internet = (f"{prefix}-{part}" for part in ("host", "near", "rtr", "inet"))
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._daemon: int | None = None
+
+    def start(self) -> None:
+        """Make the namespaces and their links."""
+        wan_net = self.wan.rpartition(".")[0]
+        lines = [f"netns add {name}" for name in (self.host, self.neighbour, self.router, self.internet)]
+        _ip(lines)
+        _ip(["link set lo up", "link add lan0 type bridge"], self.router)
+        for index, (name, address) in enumerate(((self.host, HOST), (self.neighbour, NEIGHBOUR))):
+            _ip([f"link add eth0 netns {name} type veth peer name lanp{index} netns {self.router}"])
+            _ip([f"link set lanp{index} master lan0 up"], self.router)
+            _ip(["link set lo up", f"addr add {address}/24 dev eth0", "link set eth0 up", f"route add default via {ROUTER}"], name)
+        _ip([f"link add wan0 netns {self.router} type veth peer name eth0 netns {self.internet}"])
+        _ip([f"addr add {wan_net}.1/24 dev eth0", "link set lo up", "link set eth0 up"], self.internet)
+        _ip(
+            [f"addr add {ROUTER}/24 dev lan0", f"addr add {self.wan}/24 dev wan0", "link set lan0 up", "link set wan0 up", f"route add default via {wan_net}.1"],
+            self.router,
+        )
+        self.run(self.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self.run(self.router, "nft", "-f", "-", text=_RULES)
+
+    def stop(self) -> None:
+        """Remove everything."""
+        self.stop_daemon()
+        for child in self._children:
+            child.kill()
+            child.wait()
+        for name in (self.host, self.neighbour, self.router, self.internet):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+    def start_daemon(self, extra: Sequence[str] = (), first_port: int = 1, keep_leases: bool = False) -> None:
+        """Start miniupnpd on the router, with nothing mapped."""
+        self.stop_daemon()
+        if not keep_leases:
+            for chain in ("miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"):
+                self.run(self.router, "nft", "flush", "chain", "inet", "filter", chain)
+            (self.directory / "leases").write_text("")
+        text = _CONFIGURATION.format(directory=self.directory, extra="\n".join(extra), first_port=first_port)
+        configuration, pid_file = self.directory / "miniupnpd.conf", self.directory / "miniupnpd.pid"
+        configuration.write_text(text)
+        pid_file.unlink(missing_ok=True)
+        self.run(self.router, "miniupnpd", "-f", str(configuration), "-P", str(pid_file))
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if pid_file.exists() and pid_file.read_text().strip() and ":5555" in self.run(self.router, "ss", "-Hltn"):
+                self._daemon = int(pid_file.read_text())
+                return
+            time.sleep(0.02)
+        raise RuntimeError("miniupnpd did not start")
+
+    def stop_daemon(self) -> None:
+        """End miniupnpd; its rules stay."""
+        if self._daemon is None:
+            return
+        os.kill(self._daemon, signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        while os.path.exists(f"/proc/{self._daemon}") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._daemon = None
+
+    def run(self, namespace: str, *command: str, text: str | None = None, check: bool = True) -> str:
+        """Run a command in a namespace and return its output."""
+        done = subprocess.run(["ip", "netns", "exec", namespace, *command], input=text, capture_output=True, text=True, check=False, errors="replace", timeout=60)
+        if check and done.returncode:
+            raise RuntimeError(f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def spawn(self, namespace: str, *command: str) -> subprocess.Popen[bytes]:
+        """Start a command that goes on running."""
+        child = subprocess.Popen(["ip", "netns", "exec", namespace, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._children.append(child)
+        return child
+
+    def module(self, name: str, namespace: str | None = None, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        """Run a module as Ansible would, on the host unless said otherwise."""
+        arguments = {"ANSIBLE_MODULE_ARGS": {"_ansible_check_mode": check_mode, "_ansible_diff": True, **options}}
+        output = self.run(namespace or self.host, sys.executable, "-c", _RUNNER, name, text=json.dumps(arguments), check=False)
+        result: dict[str, Any] = json.loads(output)
+        return result
+
+    def upnpc(self, namespace: str, *arguments: str) -> str:
+        """Use the other client, as other programs of a home would."""
+        return self.run(namespace, "upnpc", "-u", f"http://{ROUTER}:5555/rootDesc.xml", *arguments, check=False)
+
+    def forwards(self) -> list[str]:
+        """Return the router's rules that forward, as text."""
+        return [line.strip() for line in self.run(self.router, "nft", "list", "chain", "inet", "filter", "prerouting_miniupnpd").splitlines() if "dnat" in line]
+
+    def connects(self, port: int, timeout: float = 0.7) -> bool:
+        """Ask the router's WAN address from the Internet."""
+        code = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])).close()"
+        arguments = ["ip", "netns", "exec", self.internet, sys.executable, "-c", code, self.wan, str(port), str(timeout)]
+        return subprocess.run(arguments, capture_output=True, check=False).returncode == 0
+
+    def listen(self, port: int) -> None:
+        """Let the host listen on a TCP port."""
+        self.spawn(self.host, sys.executable, "-m", "http.server", str(port), "--bind", HOST)
+        deadline = time.monotonic() + 5
+        while f":{port} " not in self.run(self.host, "ss", "-Hltn"):
+            if time.monotonic() > deadline:
+                raise RuntimeError("nothing listens")
+            time.sleep(0.05)
+
+
+def _ip(lines: Sequence[str], namespace: str | None = None) -> None:
+    command = ["ip", *(("-n", namespace) if namespace else ()), "-batch", "-"]
+    subprocess.run(command, input="\n".join(lines) + "\n", text=True, check=True, capture_output=True)
