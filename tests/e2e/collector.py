@@ -6,6 +6,7 @@
 Only reads. The first argument is JSON: {"facets": {facet: options}}.
 """
 
+import contextlib
 import grp
 import hashlib
 import json
@@ -20,11 +21,11 @@ import sys
 def output(*argv):
     """Return what a command prints; nothing if the host does not have the command."""
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20, check=False)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
     except FileNotFoundError:
         return ""
     if done.returncode:
-        raise SystemExit("%s ended %d: %s" % (" ".join(argv), done.returncode, done.stderr.decode(errors="replace").strip()))
+        raise SystemExit(f"{' '.join(argv)} ended {done.returncode}: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout.decode(errors="replace")
 
 
@@ -39,15 +40,15 @@ def owner(number, database, attribute):
 def describe(path):
     """Return type, mode, owner, group and content of what is at a path."""
     found = os.lstat(path)
-    head = "%04o %s:%s" % (stat.S_IMODE(found.st_mode), owner(found.st_uid, pwd.getpwuid, "pw_name"), owner(found.st_gid, grp.getgrgid, "gr_name"))
+    head = "{:04o} {}:{}".format(stat.S_IMODE(found.st_mode), owner(found.st_uid, pwd.getpwuid, "pw_name"), owner(found.st_gid, grp.getgrgid, "gr_name"))
     if stat.S_ISLNK(found.st_mode):
-        return "link %s -> %s" % (head, os.readlink(path))
+        return f"link {head} -> {os.readlink(path)}"
     if stat.S_ISDIR(found.st_mode):
         return "directory " + head
     if stat.S_ISREG(found.st_mode):
         with open(path, "rb") as stream:
-            return "file %s sha256:%s" % (head, hashlib.sha256(stream.read()).hexdigest())
-    return "special %s %o" % (head, stat.S_IFMT(found.st_mode))
+            return f"file {head} sha256:{hashlib.sha256(stream.read()).hexdigest()}"
+    return f"special {head} {stat.S_IFMT(found.st_mode):o}"
 
 
 def files(roots):
@@ -55,10 +56,8 @@ def files(roots):
     result = {}
 
     def add(path):
-        try:
+        with contextlib.suppress(FileNotFoundError):
             result[path] = describe(path)
-        except FileNotFoundError:
-            pass
 
     for root in roots:
         add(root)
@@ -96,7 +95,7 @@ def nftables(_options):
             table = text[: -len(" {")]
             result[table] = "table"
         elif line.startswith("\t") and not line.startswith("\t\t") and text.endswith("{"):
-            item = "%s %s" % (table, text[: -len(" {")])
+            item = "{} {}".format(table, text[: -len(" {")])
             result[item] = []
         elif line == "\t}":
             item = None
@@ -115,7 +114,7 @@ def iptables(_options):
         table = ""
         for line in output(command).splitlines():
             if line.startswith("*"):
-                table = "%s %s" % (command, line[1:])
+                table = f"{command} {line[1:]}"
                 result[table] = []
             elif table and not line.startswith("#") and line != "COMMIT":
                 result[table].append(re.sub(r"\[\d+:\d+\]", "[]", line))
@@ -128,7 +127,7 @@ def sockets(_options):
     for line in output("ss", "-Hlntup").splitlines():
         row = line.split(None, 6)
         names = sorted(set(re.findall(r'"([^"]+)"', row[6]))) if len(row) > 6 else []
-        key = "%s %s" % (row[0], row[4])
+        key = f"{row[0]} {row[4]}"
         result[key] = " ".join(sorted(set(result.get(key, "").split()) | set(names)))
     return result
 
@@ -140,7 +139,7 @@ def processes(patterns):
         if int(pid) in (os.getpid(), os.getppid()):
             continue
         try:
-            with open("/proc/%s/cmdline" % pid, "rb") as stream:
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
                 line = stream.read().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
@@ -154,12 +153,12 @@ def network(_options):
     result = {}
     for line in output("ip", "-o", "address", "show").splitlines():
         row = line.split()
-        result["address %s %s" % (row[1], row[3])] = " ".join(word for word in row[4:] if word in ("global", "host", "link", "temporary", "deprecated"))
+        result[f"address {row[1]} {row[3]}"] = " ".join(word for word in row[4:] if word in ("global", "host", "link", "temporary", "deprecated"))
     for family in ("-4", "-6"):
         for line in output("ip", family, "route", "show", "table", "all").splitlines():
-            result["route %s %s" % (family, re.sub(r" (expires|error|pref|proto|src) \S+", "", line).strip())] = "present"
+            result["route {} {}".format(family, re.sub(r" (expires|error|pref|proto|src) \S+", "", line).strip())] = "present"
         for line in output("ip", family, "rule", "show").splitlines():
-            result["rule %s %s" % (family, line)] = "present"
+            result[f"rule {family} {line}"] = "present"
     return result
 
 
@@ -182,7 +181,7 @@ def leases(path):
         with open(path) as stream:
             for line in stream.read().splitlines():
                 protocol, external, client, port, end, description = line.split(":", 5)
-                result["%s %s" % (protocol.lower(), external)] = "%s:%s %s %s" % (client, port, "permanent" if end == "0" else "ends", description)
+                result[f"{protocol.lower()} {external}"] = "{}:{} {} {}".format(client, port, "permanent" if end == "0" else "ends", description)
     except FileNotFoundError:
         pass
     return result
@@ -197,13 +196,13 @@ def dns(options):
             argv[1:1] = ["-y", options["key"]]
         text = output(*argv)
         if "SOA" not in text:
-            raise SystemExit("%s hands over no zone %s: %s" % (server, options["zone"], text.strip()))
+            raise SystemExit("{} hands over no zone {}: {}".format(server, options["zone"], text.strip()))
         for line in text.splitlines():
             row = line.split(None, 4)
             if len(row) < 5 or line.startswith(";") or row[3] == "TSIG":
                 continue
             data = re.sub(r"^(\S+ \S+) \d+ ", r"\1 SERIAL ", row[4]) if row[3] == "SOA" else row[4]
-            result.setdefault("%s %s %s" % (server, row[0].lower(), row[3]), []).append("%s %s" % (row[1], data))
+            result.setdefault(f"{server} {row[0].lower()} {row[3]}", []).append(f"{row[1]} {data}")
     return {key: sorted(rows) for key, rows in result.items()}
 
 

@@ -9,14 +9,16 @@ Standard library only, so that Molecule's inventory script, the demo and the tes
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,19 @@ SERVICES: list[dict[str, Any]] = [
 ]
 
 _RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)", re.M)
+
+
+def services_for(lab: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the services that tests publish on a line: without NAT, nothing translates a port."""
+    if lab.get("lab_wan_address") and lab["lab_wan_address"] == lab["lab_server_address"]:
+        return [{key: value for key, value in row.items() if key != "external_port"} for row in SERVICES]
+    return SERVICES
+
+
+def name_of(*parts: str) -> str:
+    """Return a lab's name that is this checkout's own: other checkouts may run the same tests at the same time."""
+    checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:4]
+    return "-".join([*parts, checkout]).replace("_", "-")[:31]
 
 
 class LabError(Exception):
@@ -138,7 +153,7 @@ class Lab:
     def inputs(lab: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a user of the collection would write into the inventory for the lab's server."""
         return {
-            "publish_services": SERVICES,
+            "publish_services": services_for(lab),
             "publish_vantages": [{"host": "internet"}],
             "publish_name": lab["lab_name"],
             "ddns_provider": "rfc2136",
@@ -272,3 +287,61 @@ def _script_form(tree: Mapping[str, Any]) -> dict[str, Any]:
     for name, group in tree.items():
         walk(name, group or {})
     return result
+
+
+class Home:
+    """The server of a lab with real services on it, and the view from outside."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.token = ""
+
+    def start_services(self) -> None:
+        """Offer something real on each port that gets published."""
+        self.token = secrets.token_hex(8)
+        self.lab.exec("server", "sh", "-ec", "mkdir -p /opt && cat >/opt/lab-services.py", stdin=(E2E / "services.py").read_bytes())
+        self.lab.sh(
+            "server",
+            "systemctl stop lab-services.service 2>/dev/null || :\n"
+            f"systemd-run --quiet --collect --unit=lab-services python3 /opt/lab-services.py {self.token}\n"
+            "for attempt in $(seq 50); do [ $(ss -Hlntu | grep -Ec ':(80|443|51820) ') -ge 3 ] && exit 0; sleep 0.1; done\n"
+            "echo 'the services did not start' >&2; exit 1",
+        )
+
+    def stop_services(self) -> None:
+        """Offer nothing."""
+        self.lab.sh("server", "systemctl stop lab-services.service")
+
+    def ask(self, rows: list[dict[str, Any]], host: str = "internet") -> list[dict[str, Any]]:
+        """Ask from a host of the lab with a client that is none of ours."""
+        answer: list[dict[str, Any]] = self.lab.python(host, (E2E / "outside.py").read_text(), json.dumps(rows))
+        return answer
+
+    def from_outside(self, services: list[dict[str, Any]] | None = None, address: str | None = None) -> dict[str, str]:
+        """Return for each service what someone on the Internet sees.
+
+        C(open) only if this server's own token came back; otherwise the client's words.
+        """
+        services = services_for(self.lab.vars) if services is None else services
+        target = address or self.lab.vars["lab_wan_address"] or self.lab.vars["lab_server_address"]
+        rows = [{"protocol": row["protocol"], "host": target, "port": row.get("external_port", row["port"])} for row in services]
+        result = {}
+        for service, row in zip(services, self.ask(rows)):
+            wanted = f"{self.token} {service['protocol']} {service['port']}"
+            result[service["name"]] = "open" if row["state"] == "answered" and row["answer"].startswith(wanted) else f"{row['state']} {row['answer']}".strip()
+        return result
+
+    def open_names(self, services: list[dict[str, Any]] | None = None) -> list[str]:
+        """Return the names of the services that answer someone on the Internet."""
+        return sorted(name for name, state in self.from_outside(services).items() if state == "open")
+
+    def resolve(self, kind: str = "A") -> list[str]:
+        """Ask each authority for the server's name; return the addresses that all of them agree on."""
+        variables = self.lab.vars
+        answers = [
+            sorted(self.lab.sh("internet", f"dig +short +time=3 +norecurse @{server} {variables['lab_name']} {kind}").split())
+            for server in variables["lab_dns_servers"]
+        ]
+        if any(answer != answers[0] for answer in answers):
+            raise LabError(f"the authorities do not agree on {variables['lab_name']}: {answers}")
+        return answers[0]

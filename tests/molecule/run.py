@@ -47,7 +47,7 @@ def step_problem(log: str) -> str:
 
 def run(scenario: str, system: str, keep: bool) -> tuple[str, str, float, str, Path]:
     """Run one scenario; return its name, system, seconds, what is wrong (empty: nothing) and its log."""
-    name = f"molecule-{system}-{scenario}"
+    name = lablib.name_of("m", system, scenario)
     place = lablib.OUTPUT / "molecule" / system
     state = place / f"{scenario}.state"
     log = place / f"{scenario}.log"

@@ -118,7 +118,8 @@ def test_the_server_s_resolver_counts_the_neighbour_s_does_not():
 
 def test_equal_is_equal(say):
     one = read(say, nft=RULESET, **{"list-units": UNITS})
-    two = read(say, nft=RULESET.replace("packets 4 bytes 240", "packets 900 bytes 54000"), **{"list-units": UNITS.replace("idle.service loaded inactive dead Idle\n", "")})
+    forgotten = UNITS.replace("idle.service loaded inactive dead Idle\n", "")
+    two = read(say, nft=RULESET.replace("packets 4 bytes 240", "packets 900 bytes 54000"), **{"list-units": forgotten})
     assert manifest.compare(one, two) == []
 
 

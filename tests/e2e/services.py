@@ -1,0 +1,46 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the server really offers: HTTP on TCP 80 and 443, an echo on UDP 51820. Each answer carries the token given as argument.
+
+Runs on the lab's server; knows nothing of the collection.
+"""
+
+import http.server
+import socket
+import sys
+import threading
+
+TOKEN = sys.argv[1]
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """Answers any path with the port, the token and who asked."""
+
+    timeout = 10
+
+    def do_GET(self):
+        """Answer."""
+        text = f"{TOKEN} tcp {self.server.server_address[1]} {self.client_address[0]}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_arguments):
+        """Say nothing."""
+
+
+def echo(port):
+    """Return each datagram behind the token."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("0.0.0.0", port))
+    while True:
+        data, client = server.recvfrom(512)
+        server.sendto(f"{TOKEN} udp {port} {client[0]} ".encode() + data, client)
+
+
+for number in (80, 443):
+    threading.Thread(target=http.server.ThreadingHTTPServer(("0.0.0.0", number), Page).serve_forever, daemon=True).start()
+echo(51820)
