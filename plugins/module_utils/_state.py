@@ -24,6 +24,7 @@ from typing import Any
 DEFAULT_DIRECTORY = "/var/lib/homeserver"
 
 _RUN = "run.json"
+_LOCK = "lock"
 
 
 class StateError(Exception):
@@ -93,11 +94,25 @@ class StateDir:
         self._sync()
         return True
 
+    def remove_if_empty(self) -> bool:
+        """Remove the directory if nothing but the lock file is left in it; return whether it is gone."""
+        try:
+            if set(os.listdir(self.path)) - {_LOCK}:
+                return False
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.file(_LOCK))
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise StateError(f"{self.path} cannot be removed: {error.strerror}") from error
+        return True
+
     @contextlib.contextmanager
     def lock(self, timeout: float = 10.0) -> Iterator[None]:
         """Hold the short lock, waiting at most so many seconds for it."""
         self._create()
-        path = self.file("lock")
+        path = self.file(_LOCK)
         with open(path, "a", encoding="ascii") as stream:
             deadline = time.monotonic() + timeout
             while True:

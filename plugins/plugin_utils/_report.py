@@ -1,0 +1,298 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of one host: the facts as data, and the block of text that a person in a hurry reads.
+
+Runs on the controller only. Pure: no I/O, no Ansible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._proof import NOT_PROVED, PROVED, UNTESTED
+from ._texts import Texts
+
+#: Version of the shape of report.json; see docs/report.md.
+SCHEMA = 1
+
+_WIDTH = 6
+
+
+def build_report(
+    kind: str,
+    host: str,
+    time: str,
+    plan: Mapping[str, Any] | None = None,
+    proof: Mapping[str, Any] | None = None,
+    closed: Sequence[Mapping[str, Any]] = (),
+    name: Mapping[str, Any] | None = None,
+    changes: Mapping[str, int] | None = None,
+    journal: Mapping[str, Any] | None = None,
+    outcome: str = "done",
+    reason: str = "",
+    untested: str = "",
+    todo: Sequence[Mapping[str, Any]] = (),
+    vantages: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return the report as data; everything that the block says is in it.
+
+    Args:
+        kind: C(publish), C(unpublish), C(verify), C(status) or C(diagnose).
+        host: the host's inventory name.
+        time: when, RFC 3339 in UTC.
+        plan: the plan as data.
+        proof: as L(judge_proof) returns it.
+        closed: as L(judge_closed) returns it.
+        name: C({name, state, addresses, authorities, stale_until}); state is one of the texts C(name.*).
+        changes: how many rules, mappings and records the publication consists of.
+        journal: result of C(publication_journal).
+        outcome: C(done), C(check_mode), C(impossible), C(failed), C(failed_restored) or C(failed_both).
+        reason: why it failed.
+        untested: why nothing was tested from outside.
+        todo: what the user should do, C({id, ...values}).
+        vantages: as L(judge_vantages) returns them.
+    """
+    services = []
+    for service in (plan or {}).get("services") or ():
+        rows = [row for row in (proof or {}).get("rows") or () if row["service"] == service["name"]]
+        services.append({**service, "proof": rows})
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "host": host,
+        "time": time,
+        "outcome": outcome,
+        "reason": reason,
+        "untested": untested,
+        "line": (plan or {}).get("line"),
+        "services": services,
+        "problems": list((plan or {}).get("problems") or ()),
+        "proved": bool((proof or {}).get("proved")),
+        "closed": list(closed),
+        "name": dict(name) if name else None,
+        "changes": dict(changes or {}),
+        "todo": list(todo),
+        "vantages": [{key: vantage[key] for key in ("host", "families", "valid", "reason", "error")} for vantage in vantages],
+        "published_since": ((journal or {}).get("committed") or {}).get("since"),
+        "pending_since": ((journal or {}).get("pending") or {}).get("since"),
+        "last_proof": ((journal or {}).get("proof") or {}).get("time"),
+    }
+
+
+def render_block(report: Mapping[str, Any], texts: Texts) -> list[str]:
+    """Return the block: the answer first, then the line, the services, what to do, and how to undo."""
+    block = _Block(report, texts)
+    block.headline()
+    if report["kind"] in ("publish", "verify", "diagnose", "status") and report["line"]:
+        block.picture()
+        block.line()
+    if report["outcome"] == "impossible":
+        block.impossible()
+        block.ways()
+    elif report["kind"] == "unpublish":
+        block.closed()
+    else:
+        block.services()
+        if report["kind"] == "diagnose":
+            block.ways()
+    block.name()
+    block.problems()
+    block.todo()
+    if report["kind"] in ("publish", "status") and report["outcome"] == "done" and report["services"]:
+        block.undo()
+    return block.lines
+
+
+class _Block:
+    def __init__(self, report: Mapping[str, Any], texts: Texts) -> None:
+        self.report = report
+        self.texts = texts
+        self.lines: list[str] = []
+        self._rows = [row for service in report["services"] for row in service["proof"]]
+
+    def add(self, tag: str, text: str) -> None:
+        """Add a line. Words carry the state; there are no columns that a full-width character could break."""
+        label = self.texts.get(f"tags.{tag}")
+        self.lines.append(f"  {label:<{_WIDTH - 1}} {text}" if label.isascii() else f"  {label}  {text}")
+
+    def headline(self) -> None:
+        report, texts = self.report, self.texts
+        total = len(report["services"])
+        values: dict[str, Any] = {"host": report["host"], "total": total, "time": report["time"][11:16], "reason": report["reason"]}
+        kind, outcome = report["kind"], report["outcome"]
+        if outcome in ("failed", "failed_restored", "failed_both", "check_mode"):
+            key = outcome
+        elif outcome == "impossible":
+            key = "impossible"
+            values["services"] = self._join(self._item(service) for service in report["services"] if _impossible_families(service))
+        elif kind == "diagnose":
+            key = "diagnose"
+            values["summary"] = texts.get(f"diagnosis.{report['line']['verdict']}")
+        elif kind == "unpublish":
+            key = self._headline_unpublish(values)
+        elif kind == "status" and report["pending_since"]:
+            key = "status_pending"
+            values["since"] = report["pending_since"]
+        elif not total:
+            key = "nothing_published"
+        elif kind == "status":
+            key = "status"
+            values["since"] = report["published_since"]
+        else:
+            key = self._headline_proof(values)
+        self.lines.append(texts.get(f"headline.{key}", **values))
+
+    def _headline_unpublish(self, values: dict[str, Any]) -> str:
+        closed = self.report["closed"]
+        if not values["total"]:
+            return "nothing_published"
+        tested = [row for row in closed if row["state"] != UNTESTED]
+        if not tested:
+            values["reason"] = self._untested(self.report["untested"] or "no_vantage")
+            return "unpublished_untested"
+        opened = [row for row in closed if row["state"] in ("still_open", "open_unfiltered")]
+        values.update(
+            closed=len([row for row in closed if row["state"] == "closed"]),
+            rows=len(closed),
+            open=len(opened),
+            vantage=self._join(sorted({vantage for row in tested for vantage in row["observations"]})),
+        )
+        return "unpublished_open" if opened else "unpublished"
+
+    def _headline_proof(self, values: dict[str, Any]) -> str:
+        tested = [row for row in self._rows if row["path"] != UNTESTED]
+        if not tested:
+            reasons = {row["reason"] for row in self._rows}
+            values["reason"] = self._untested(self.report["untested"] or (reasons.pop() if len(reasons) == 1 else "no_vantage"))
+            return "untested"
+        values["proved"] = len([service for service in self.report["services"] if any(row["path"] == PROVED for row in service["proof"])])
+        values["vantage"] = self._join(sorted({row["vantage"] for row in tested if row["vantage"]}))
+        if values["proved"] == values["total"] and all(row["path"] == PROVED or not row["required"] or not row["wanted"] for row in self._rows):
+            return "all_proved"
+        return "some_proved" if values["proved"] else "none_proved"
+
+    def picture(self) -> None:
+        line = self.report["line"]
+        hops = ["Internet"]
+        if line["verdict"] != "public_direct":
+            wan = line["wan_address"] or "?"
+            hops.append(f"{wan} {line['router_product'] or 'router'} {line['router_address'] or '?'}")
+        host_address = line["wan_address"] if line["verdict"] == "public_direct" else line["host_address"]
+        hops.append(f"{self.report['host']} {host_address or '?'}")
+        self.lines.append("  " + " == ".join(hops))
+
+    def line(self) -> None:
+        line, texts = self.report["line"], self.texts
+        wan = texts.get("wan_value.value", wan_address=line["wan_address"]) if line["wan_address"] else texts.get("wan_value.hidden")
+        key = line["blocked_by"] if texts.has(f"why.{line['blocked_by']}") else "other"
+        why = texts.get(f"why.{key}", detail=line["mapping_reason"], wan_address=line["wan_address"], wan_class=line["wan_address_class"])
+        self.add(
+            "LINE",
+            texts.get(f"line.{line['verdict']}", wan_address=line["wan_address"], router=line["router_address"] or "?", wan=wan, why=why),
+        )
+
+    def impossible(self) -> None:
+        for service in self.report["services"]:
+            for family, decision in _impossible_families(service):
+                reason = self.texts.get(f"impossible.{decision['reason']}")
+                self.add("NO", f"{self._item(service)} ({self.texts.get('family.' + family)}): {reason}")
+
+    def ways(self) -> None:
+        seen: list[str] = []
+        line = self.report["line"] or {}
+        for service in self.report["services"]:
+            for _family, decision in _impossible_families(service):
+                seen.extend(way for way in decision["ways"] if way not in seen)
+        values = {
+            "router": line.get("router_address") or "?",
+            "wan_address": line.get("wan_address") or "?",
+            "host_address": line.get("host_address") or "?",
+        }
+        for letter, way in zip("abcdefghij", seen):
+            self.add("WAYS", f"{letter}) {self.texts.get('way.' + way, **values)}")
+
+    def services(self) -> None:
+        texts = self.texts
+        if self.report["outcome"] not in ("done",) or not self._rows:
+            for service in self.report["services"]:
+                for family, decision in service["families"].items():
+                    if decision["path"] != "impossible":
+                        self.add("NOTE", f"{self._item(service)} ({texts.get('family.' + family)}): {texts.get('path.' + decision['path'])}")
+            return
+        groups: dict[tuple[str, str, str], list[str]] = {}
+        optional: list[str] = []
+        silent: list[str] = []
+        for service in self.report["services"]:
+            for row in service["proof"]:
+                item = self._item(service)
+                if row["path"] != PROVED and not row["required"] and row["path"] == NOT_PROVED:
+                    optional.append(item)
+                    continue
+                groups.setdefault((row["path"], row["method"], row["reason"]), []).append(f"{item} ({texts.get('family.' + row['family'])})")
+                if row["path"] == PROVED and row["service_state"] == "silent" and item not in silent:
+                    silent.append(item)
+        for (path, method, reason), items in groups.items():
+            if path == PROVED:
+                self.add("OK", f"{self._join(items)}: {texts.get('path.' + method)}; {texts.get('nonce_each')}")
+            elif path == NOT_PROVED:
+                self.add("NO", f"{self._join(items)}: {texts.get('state.' + reason) if texts.has('state.' + reason) else reason}")
+            else:
+                self.add("UNSURE", f"{self._join(items)}: {self._untested(reason)}")
+        if silent:
+            self.add("NOTE", texts.get("service_state.silent", services=self._join(silent)))
+        if optional:
+            self.add("TODO", texts.get("todo.ipv6_not_proved", services=self._join(optional)))
+
+    def closed(self) -> None:
+        by_state: dict[str, list[str]] = {}
+        for row in self.report["closed"]:
+            by_state.setdefault(row["state"], []).append(f"{row['service']} {row['protocol'].upper()} {row['external_port']}")
+        for state, items in by_state.items():
+            self.add("GONE" if state == "closed" else "NOTE", self.texts.get(f"closed.{state}", services=self._join(items)))
+
+    def name(self) -> None:
+        name = self.report["name"]
+        if not name:
+            return
+        values = {
+            "name": name["name"],
+            "addresses": self._join(name.get("addresses") or ()),
+            "authorities": name.get("authorities") or 0,
+            "until": (name.get("stale_until") or "")[11:16],
+        }
+        state = "published_stale" if name["state"] == "published" and name.get("stale_until") else name["state"]
+        self.add("NAME", self.texts.get(f"name.{state}", **values))
+
+    def problems(self) -> None:
+        for problem in self.report["problems"]:
+            self.add("NO", f"{problem['subject']}: {problem['reason']}. {problem['remedy']}")
+        for vantage in self.report["vantages"]:
+            if not vantage["valid"]:
+                self.add("NOTE", self.texts.get(f"vantage.{vantage['reason']}", host=vantage["host"], error=vantage["error"]))
+
+    def todo(self) -> None:
+        for row in self.report["todo"]:
+            values = {key: value for key, value in row.items() if key != "id"}
+            self.add("TODO", self.texts.get(f"todo.{row['id']}", **values))
+
+    def undo(self) -> None:
+        changes = self.report["changes"]
+        self.add("UNDO", self.texts.get("undo", **{key: changes.get(key, 0) for key in ("rules", "mappings", "records")}))
+
+    def _item(self, service: Mapping[str, Any]) -> str:
+        ports = str(service["external_port"])
+        if service["external_port"] != service["port"]:
+            ports = self.texts.get("ports_translated", external_port=service["external_port"], port=service["port"])
+        return self.texts.get("service_item", name=service["name"], protocol=service["protocol"].upper(), ports=ports)
+
+    def _untested(self, reason: str) -> str:
+        return self.texts.get(f"untested.{reason}") if self.texts.has(f"untested.{reason}") else reason
+
+    def _join(self, items: Any) -> str:
+        return self.texts.get("and").join(str(item) for item in items)
+
+
+def _impossible_families(service: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(family, decision) for family, decision in service["families"].items() if decision["path"] == "impossible" and decision["required"]]
