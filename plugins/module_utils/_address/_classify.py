@@ -173,7 +173,7 @@ def _explain(value: object) -> str:
         if any(len(part) > 1 and part[0] == "0" for part in parts):
             return "a number has leading zeros, which some programs read as octal; write it without them"
         return "a number is greater than 255"
-    if value.count(":") == 1 and _is_ipv4(value.partition(":")[0]):
+    if re.fullmatch(r"[0-9.]+:[0-9]+", value):
         return "it carries a port; give the address alone"
     if ":" not in value:
         return "it is neither an IPv4 nor an IPv6 address; names are not resolved here"

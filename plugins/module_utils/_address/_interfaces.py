@@ -143,14 +143,16 @@ def _candidates(links: dict[int, Link], rows: Sequence[InterfaceAddressRow], rou
     return chosen
 
 
-def sort_routes(routes: Sequence[Route]) -> list[Route]:
-    """Put the route that the kernel takes first, IPv4 before IPv6."""
-    return sorted(routes, key=lambda route: (route.family, route.metric, route.preference))
+def sort_routes(routes: Sequence[Route], links: Sequence[Link]) -> list[Route]:
+    """Put IPv4 before IPv6, routes over interfaces that have a carrier first, and among these the one that the kernel takes."""
+    up = {link.index for link in links if link.up}
+    return sorted(routes, key=lambda route: (route.family, route.index not in up, route.metric, route.preference))
 
 
 def describe_network(links: Sequence[Link], rows: Sequence[InterfaceAddressRow], routes: Sequence[Route]) -> Network:
-    """Join what the kernel lists. C(routes) are sorted."""
+    """Join what the kernel lists."""
     by_index = {link.index: link for link in links}
+    routes = sort_routes(routes, links)
     candidates = _candidates(by_index, rows, routes)
     on_route = {(route.index, route.family) for route in routes}
     addresses = []
@@ -208,5 +210,5 @@ def read_network() -> Network:
     """
     with Netlink() as netlink:
         links, rows = netlink.links(), netlink.addresses()
-        routes = [_with_source(netlink, route) for route in sort_routes(netlink.default_routes())]
+        routes = [_with_source(netlink, route) for route in netlink.default_routes()]
     return describe_network(links, rows, routes)
