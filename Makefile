@@ -44,7 +44,7 @@ test-all:
 
 bench:
 	@$(ROOT) tools/env setup --debian base,lab,bench dev
-	@$(ROOT) $(RUN) bench/run
+	@$(ROOT) $(RUN) python bench/run.py
 
 list:
 	@tools/stages --list
