@@ -39,7 +39,7 @@ class StateDir:
     """
 
     def __init__(self, path: str = DEFAULT_DIRECTORY) -> None:
-        if not os.path.isabs(path) or os.path.normpath(path) == "/":
+        if not os.path.isabs(path) or not os.path.normpath(path).strip("/"):
             raise StateError(f"the state directory must be an absolute path below the root directory, not {path!r}")
         self.path = path
 

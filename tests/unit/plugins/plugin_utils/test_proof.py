@@ -1,0 +1,178 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.homeserver.hardening.plugins.plugin_utils import _proof
+
+HOST = [
+    {"address": "127.0.0.1", "address_class": "loopback", "prefix_length": 8},
+    {"address": "192.168.7.20", "address_class": "private", "prefix_length": 24, "on_default_route": True},
+]
+
+
+def interface(address, address_class="global", **more):
+    return {"address": address, "address_class": address_class, "on_default_route": True, "publish_candidate": address_class == "global", **more}
+
+
+def vantage(*interfaces, **more):
+    return {"host": "vps", "reached": True, "error": "", "interfaces": list(interfaces), **more}
+
+
+@pytest.mark.parametrize(
+    ("reading", "valid", "reason"),
+    [
+        (vantage(interface("20.5.5.5")), True, ""),
+        (vantage(interface("20.5.5.5"), interface("10.8.0.1", "private", on_default_route=False)), True, ""),
+        (vantage(interface("10.0.0.4", "private")), True, ""),
+        (vantage(reached=False, error="timed out"), False, "unreachable"),
+        (vantage(interface("192.168.7.20", "private")), False, "same_host"),
+        (vantage(interface("192.168.7.99", "private")), False, "same_lan"),
+        (vantage(interface("20.1.2.3")), False, "same_line"),
+    ],
+)
+def test_a_vantage_inside_does_not_count(reading, valid, reason):
+    judged = _proof.judge_vantages([reading], HOST, "20.1.2.3")[0]
+    assert (judged["valid"], judged["reason"]) == (valid, reason)
+
+
+def test_a_vantage_whose_addresses_are_unknown_is_no_proof_of_being_inside():
+    assert _proof.judge_vantages([vantage()], HOST, None)[0]["valid"]
+
+
+def make_plan(**families):
+    families = families or {"ipv4": ("port_mapping", True)}
+    addresses = {"ipv4": "20.1.2.3", "ipv6": "2a00:1::5"}
+    return {
+        "services": [
+            {
+                "name": "https",
+                "protocol": "tcp",
+                "port": 443,
+                "external_port": 8443,
+                "verify": "nonce",
+                "allow_from": [],
+                "families": {family: {"path": path, "address": addresses[family], "required": required} for family, (path, required) in families.items()},
+            }
+        ]
+    }
+
+
+VANTAGE = {"host": "vps", "families": ["ipv4", "ipv6"], "valid": True, "reason": "", "sources": ["20.5.5.5"]}
+
+
+def probe(state="open", nonce=True, family="ipv4", **more):
+    address = {"ipv4": "20.1.2.3", "ipv6": "2a00:1::5"}[family]
+    return {"protocol": "tcp", "family": family, "port": 8443, "address": address, "state": state, "nonce_verified": nonce, "rtt_ms": 3.0, **more}
+
+
+def responder(mode="redirected", family="ipv4"):
+    return {"listeners": [{"name": "https", "protocol": "tcp", "port": 443, "family": family, "mode": mode, "reason": ""}]}
+
+
+def judge(nonce_probe, after=None, plan=None, vantages=(VANTAGE,), answer=None, untested=""):
+    return _proof.judge_proof(
+        plan or make_plan(),
+        vantages,
+        {"vps": [nonce_probe] if nonce_probe else []},
+        {"vps": [after] if after else []},
+        answer or responder(),
+        untested,
+    )
+
+
+@pytest.mark.parametrize(
+    ("nonce_probe", "after", "path", "reason", "service"),
+    [
+        (probe(), probe(nonce=None), "proved", "", "answered"),
+        (probe(), probe("closed", None), "proved", "", "silent"),
+        (probe("open", False), probe(nonce=None), "not_proved", "another_answers", "answered"),
+        (probe("filtered", None), probe("filtered", None), "not_proved", "filtered", "silent"),
+        (probe("closed", None), None, "not_proved", "closed", "unknown"),
+        (probe("error", None), None, "untested", "probe_error", "unknown"),
+        (None, None, "untested", "probe_error", "unknown"),
+    ],
+)
+def test_only_a_nonce_that_came_back_is_a_proof(nonce_probe, after, path, reason, service):
+    proof = judge(nonce_probe, after)
+    row = proof["rows"][0]
+    assert (row["path"], row["reason"], row["service_state"]) == (path, reason, service)
+    assert proof["proved"] is (path == "proved")
+    assert proof["families"] == (["ipv4"] if path == "proved" else [])
+
+
+def test_an_answer_of_another_address_or_port_is_not_this_one():
+    assert judge(probe(address="20.9.9.9"))["rows"][0]["path"] == "untested"
+    assert judge(probe(port=443))["rows"][0]["path"] == "untested"
+
+
+def test_without_a_valid_vantage_nothing_is_claimed():
+    row = judge(probe(), vantages=[{**VANTAGE, "valid": False}])["rows"][0]
+    assert (row["path"], row["reason"]) == ("untested", "no_vantage")
+
+
+def test_a_vantage_without_the_family_proves_nothing_about_it():
+    row = judge(probe(), vantages=[{**VANTAGE, "families": ["ipv6"]}])["rows"][0]
+    assert (row["path"], row["reason"]) == ("untested", "no_vantage")
+
+
+def test_a_responder_that_could_not_answer_makes_it_untested_and_not_closed():
+    row = judge(probe("filtered", None), answer=responder("none"))["rows"][0]
+    assert (row["path"], row["reason"]) == ("untested", "no_responder")
+
+
+def test_check_mode_tests_nothing():
+    proof = judge(None, untested="check_mode")
+    assert (proof["rows"][0]["path"], proof["rows"][0]["reason"], proof["proved"]) == ("untested", "check_mode", False)
+
+
+def test_a_vantage_that_may_not_come_cannot_tell():
+    plan = make_plan()
+    plan["services"][0]["allow_from"] = ["198.51.100.0/24"]
+    assert judge(probe("filtered", None), plan=plan)["rows"][0]["reason"] == "not_admitted"
+    plan["services"][0]["allow_from"] = ["20.5.5.0/24"]
+    assert judge(probe(), plan=plan)["rows"][0]["path"] == "proved"
+
+
+def test_one_vantage_that_proves_it_is_enough_and_the_others_are_kept_as_observations():
+    other = {**VANTAGE, "host": "office"}
+    proof = _proof.judge_proof(make_plan(), [other, VANTAGE], {"office": [probe("filtered", None)], "vps": [probe()]}, {}, responder())
+    row = proof["rows"][0]
+    assert (row["path"], row["vantage"], row["reason"]) == ("proved", "vps", "")
+    assert [observation["vantage"] for observation in row["observations"]] == ["office", "vps"]
+
+
+def test_a_family_that_came_along_may_fail_but_gets_no_name():
+    plan = make_plan(ipv4=("direct", True), ipv6=("direct", False))
+    answer = {"listeners": responder()["listeners"] + responder(family="ipv6")["listeners"]}
+    proof = _proof.judge_proof(plan, [VANTAGE], {"vps": [probe(), probe("filtered", None, "ipv6")]}, {}, answer)
+    assert proof["proved"]
+    assert proof["families"] == ["ipv4"]
+
+
+def test_targets_are_what_can_be_reached_only():
+    plan = make_plan(ipv4=("impossible", True), ipv6=("direct", True))
+    assert _proof.targets(plan) == [{"host": "2a00:1::5", "ports": [8443], "protocol": "tcp", "families": ["ipv6"]}]
+    assert _proof.targets(plan, ["ipv4"]) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "state", "verdict"),
+    [
+        ("port_mapping", "filtered", "closed"),
+        ("port_mapping", "closed", "closed"),
+        ("port_mapping", "open", "still_open"),
+        ("direct", "open", "open_unfiltered"),
+        ("port_mapping", "error", "untested"),
+    ],
+)
+def test_what_was_taken_back_must_not_answer(method, state, verdict):
+    row = {"service": "https", "protocol": "tcp", "external_port": 8443, "family": "ipv4", "address": "20.1.2.3", "method": method}
+    assert _proof.judge_closed([row], {"vps": [probe(state, None)]})[0]["state"] == verdict
+
+
+def test_what_nobody_looked_at_is_untested():
+    row = {"service": "https", "protocol": "tcp", "external_port": 8443, "family": "ipv4", "address": "20.1.2.3", "method": "port_mapping"}
+    assert _proof.judge_closed([row], {})[0]["state"] == "untested"

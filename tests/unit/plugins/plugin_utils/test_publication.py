@@ -1,0 +1,125 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.homeserver.hardening.plugins.plugin_utils import _publication, _services
+
+LAN = {"name": "lan0", "address": "192.168.7.20", "address_class": "private", "on_default_route": True, "publish_candidate": False}
+GLOBAL = {"name": "wan0", "address": "20.30.40.50", "address_class": "global", "on_default_route": True, "publish_candidate": True}
+GLOBAL6 = {"name": "wan0", "address": "2a00:1::5", "address_class": "global", "on_default_route": True, "publish_candidate": True}
+ROUTE = {"family": "ipv4", "gateway": "192.168.7.1", "interface": "lan0"}
+ROUTE6 = {"family": "ipv6", "gateway": "fe80::1", "interface": "lan0"}
+
+
+def router(wan, wan_class, **more):
+    return {"available": True, "gateway": {"address": "192.168.7.1", "wan_address": wan, "wan_address_class": wan_class}, "mappings": [], **more}
+
+
+NO_ROUTER = {"available": False, "reason": "nobody answered", "gateway": None, "mappings": []}
+
+
+def plan(services, interfaces=(LAN,), routes=(ROUTE,), mapping=None, peers=()):
+    read = _services.read_services(services)
+    assert read.problems == []
+    return _publication.plan_publication(read.services, _publication.Readings(interfaces, routes, mapping or router("20.1.2.3", "global")), peers)
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "routes", "mapping", "verdict", "blocked"),
+    [
+        ([GLOBAL], [ROUTE], NO_ROUTER, "public_direct", ""),
+        ([LAN], [ROUTE], router("20.1.2.3", "global"), "nat_single", ""),
+        ([LAN], [ROUTE], router("100.72.3.9", "shared_cgn"), "cgn", "wan_shared"),
+        ([LAN], [ROUTE], router("10.0.0.7", "private"), "double_nat_or_cgn", "wan_private"),
+        ([LAN], [ROUTE], router(None, None), "double_nat_or_cgn", "wan_hidden"),
+        ([LAN], [ROUTE], router("", None), "double_nat_or_cgn", "wan_hidden"),
+        ([LAN], [ROUTE], router("198.51.100.7", "documentation"), "nat_unknown", "wan_not_global"),
+        ([LAN], [ROUTE], NO_ROUTER, "nat_unknown", "no_gateway"),
+        ([LAN], [], NO_ROUTER, "offline", "no_route"),
+        ([LAN], [ROUTE6], NO_ROUTER, "no_ipv4", "no_route"),
+    ],
+)
+def test_the_line_is_judged_by_its_readings(interfaces, routes, mapping, verdict, blocked):
+    line = _publication.judge_line(_publication.Readings(interfaces, routes, mapping))
+    assert (line["verdict"], line["blocked_by"]) == (verdict, blocked)
+
+
+def test_behind_one_router_ports_are_mapped_with_two_numbers():
+    publication = plan([{"name": "https", "port": 443, "external_port": 8443}, {"name": "wg", "protocol": "udp", "port": 51820}])
+    assert publication.possible
+    assert publication.mappings == [
+        {"name": "https", "protocol": "tcp", "external_port": 8443, "port": 443},
+        {"name": "wg", "protocol": "udp", "external_port": 51820, "port": 51820},
+    ]
+    assert [row["port"] for row in publication.firewall_services] == [443, 51820]
+    families = publication.as_data()["services"][0]["families"]
+    assert families == {"ipv4": {"path": "port_mapping", "address": "20.1.2.3", "required": True, "reason": "", "ways": []}}
+
+
+def test_a_global_address_needs_no_mapping_and_ipv6_comes_along_without_being_required():
+    publication = plan([{"name": "http", "port": 80}], interfaces=[GLOBAL, GLOBAL6], routes=[ROUTE, ROUTE6], mapping=NO_ROUTER)
+    families = publication.as_data()["services"][0]["families"]
+    assert {family: (row["path"], row["address"], row["required"]) for family, row in families.items()} == {
+        "ipv4": ("direct", "20.30.40.50", True),
+        "ipv6": ("direct", "2a00:1::5", False),
+    }
+    assert publication.mappings == []
+
+
+@pytest.mark.parametrize(
+    ("service", "interfaces", "mapping", "reason"),
+    [
+        ({"external_port": 8080}, [GLOBAL], NO_ROUTER, "port_translation_without_nat"),
+        ({"path": "port_mapping"}, [GLOBAL], NO_ROUTER, "not_direct"),
+        ({"path": "direct"}, [LAN], router("20.1.2.3", "global"), "not_direct"),
+        ({"families": ["ipv6"]}, [LAN], router("20.1.2.3", "global"), "no_global_ipv6"),
+        ({"families": ["ipv6"], "path": "port_mapping"}, [LAN, GLOBAL6], router("20.1.2.3", "global"), "no_mapping_for_ipv6"),
+        ({}, [LAN], router("100.64.0.1", "shared_cgn"), "wan_shared"),
+        ({}, [LAN], NO_ROUTER, "no_gateway"),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_reason_and_ways(service, interfaces, mapping, reason):
+    publication = plan([{"name": "http", "port": 80, **service}], interfaces=interfaces, mapping=mapping)
+    assert not publication.possible
+    decision = list(publication.services[0][1].values())[0]
+    assert (decision.path, decision.reason) == ("impossible", reason)
+    assert decision.ways
+    assert publication.mappings == []
+    assert publication.firewall_services == []
+
+
+def test_ipv6_is_a_way_only_where_there_is_ipv6():
+    cgn = router("100.64.0.1", "shared_cgn")
+    without = plan([{"name": "http", "port": 80}], mapping=cgn)
+    with_ipv6 = plan([{"name": "http", "port": 80}], interfaces=[LAN, GLOBAL6], mapping=cgn)
+    assert "ipv6" not in without.services[0][1]["ipv4"].ways
+    assert with_ipv6.services[0][1]["ipv4"].ways[0] == "ipv6"
+
+
+def test_two_hosts_behind_one_address_share_its_ports():
+    peer = {"host": "other", "wan_address": "20.1.2.3", "services": _services.read_services([{"name": "web", "port": 8080, "external_port": 80}]).services}
+    publication = plan([{"name": "http", "port": 80}], peers=[peer])
+    assert not publication.possible
+    assert [problem.check for problem in publication.problems] == ["external-port-twice"]
+    assert "host other" in publication.problems[0].reason
+    assert plan([{"name": "http", "port": 80}], peers=[{**peer, "wan_address": "20.9.9.9"}]).possible
+
+
+def test_mappings_of_ours_that_nobody_wants_any_more_are_found_and_foreign_ones_are_not():
+    rows = [
+        {"owner": "ours", "name": "http"},
+        {"owner": "ours", "name": "old"},
+        {"owner": "foreign", "name": None},
+        {"owner": "homeserver", "name": "old2"},
+    ]
+    assert plan([{"name": "http", "port": 80}], mapping=router("20.1.2.3", "global", mappings=rows)).stale_mappings == ["old"]
+
+
+def test_who_may_come_is_passed_to_the_firewall():
+    publication = plan([{"name": "http", "port": 80, "allow_from": ["198.51.100.0/24"]}, {"name": "wg", "protocol": "udp", "port": 51820}])
+    assert publication.firewall_services[0]["allow_from"] == ["198.51.100.0/24"]
+    assert "allow_from" not in publication.firewall_services[1]
+    assert publication.as_data()["listeners"][0] == {"name": "http", "protocol": "tcp", "port": 80, "families": ["ipv4"]}

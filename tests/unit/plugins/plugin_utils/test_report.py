@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.homeserver.hardening.plugins.plugin_utils import _proof, _publication, _report, _services, _texts
+
+LAN = {"name": "lan0", "address": "192.168.7.20", "address_class": "private", "on_default_route": True, "publish_candidate": False}
+ROUTE = {"family": "ipv4", "gateway": "192.168.7.1", "interface": "lan0"}
+NOW = "2026-11-24T04:20:00Z"
+SERVICES = [
+    {"name": "http", "port": 80},
+    {"name": "https", "port": 443, "external_port": 8443},
+    {"name": "wg", "protocol": "udp", "port": 51820},
+]
+VANTAGE = {"host": "vps1", "families": ["ipv4"], "valid": True, "reason": "", "error": "", "sources": ["20.5.5.5"]}
+
+
+def make_plan(wan="20.1.2.3", wan_class="global", services=SERVICES):
+    mapping = {"available": True, "gateway": {"address": "192.168.7.1", "wan_address": wan, "wan_address_class": wan_class, "product": "Aterm (x/1)"}, "mappings": []}
+    return _publication.plan_publication(_services.read_services(services).services, _publication.Readings([LAN], [ROUTE], mapping)).as_data()
+
+
+def make_proof(plan, states=()):
+    states = dict(states)
+    probes, listeners = [], []
+    for service in plan["services"]:
+        state = states.get(service["name"], "open")
+        probes.append(
+            {
+                "protocol": service["protocol"],
+                "family": "ipv4",
+                "port": service["external_port"],
+                "address": "20.1.2.3",
+                "state": state,
+                "nonce_verified": True if state == "open" else None,
+            }
+        )
+        listeners.append({"protocol": service["protocol"], "family": "ipv4", "port": service["port"], "mode": "bound"})
+    return _proof.judge_proof(plan, [VANTAGE], {"vps1": probes}, {}, {"listeners": listeners})
+
+
+def block(language, **arguments):
+    report = _report.build_report(host="home1", time=NOW, **arguments)
+    json.dumps(report)
+    lines = _report.render_block(report, _texts.Texts(language))
+    assert len(lines) <= 20
+    assert all("{" not in line for line in lines)
+    return "\n".join(lines)
+
+
+def test_all_proved_says_so_first_with_vantage_and_time():
+    plan = make_plan()
+    text = block("en", kind="publish", plan=plan, proof=make_proof(plan), changes={"rules": 3, "mappings": 3, "records": 1})
+    first, picture, *rest = text.splitlines()
+    assert first == "home1: 3 of 3 services are reachable from the Internet (proved 04:20 UTC from vps1)"
+    assert picture == "  Internet == 20.1.2.3 Aterm 192.168.7.1 == home1 192.168.7.20"
+    assert any(line.startswith("  OK    http TCP 80 (IPv4), https TCP 8443 to 443 (IPv4), wg UDP 51820 (IPv4): mapped by UPnP") for line in rest)
+    assert "unpublish_server    Changed: 3 rules, 3 mappings, 1 records." in text
+
+
+def test_what_is_not_proved_is_named_with_its_state():
+    plan = make_plan()
+    text = block("en", kind="publish", plan=plan, proof=make_proof(plan, {"http": "filtered"}))
+    assert "2 of 3" in text.splitlines()[0]
+    assert "  NO    http TCP 80 (IPv4): no packet came through" in text
+
+
+def test_without_a_proof_nothing_is_claimed():
+    plan = make_plan()
+    proof = _proof.judge_proof(plan, [], {}, {}, {})
+    text = block("en", kind="publish", plan=plan, proof=proof)
+    assert "nothing was proved from outside" in text.splitlines()[0]
+    assert "reachable" not in text
+    assert "  OK " not in text
+
+
+def test_an_impossible_line_names_services_reasons_and_ways_and_that_nothing_was_changed():
+    plan = make_plan("100.72.3.9", "shared_cgn")
+    text = block("en", kind="publish", plan=plan, outcome="impossible")
+    assert "Nothing was changed." in text.splitlines()[0]
+    assert "carrier NAT" in text
+    assert "WAYS  a) ask the provider" in text
+    assert "DMZ" not in text
+
+
+def test_a_name_that_is_withheld_is_said():
+    plan = make_plan()
+    name = {"name": "home.example.jp", "state": "withheld", "addresses": [], "authorities": 0, "stale_until": ""}
+    assert "is not published" in block("en", kind="publish", plan=plan, proof=make_proof(plan, {"http": "filtered"}), name=name)
+
+
+@pytest.mark.parametrize("language", _texts.LANGUAGES)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"kind": "publish", "states": {}},
+        {"kind": "publish", "states": {"http": "closed", "wg": "open_or_filtered"}},
+        {"kind": "publish", "states": {"http": "filtered", "https": "filtered", "wg": "open_or_filtered"}},
+        {"kind": "publish", "outcome": "check_mode"},
+        {"kind": "publish", "outcome": "failed", "reason": "x"},
+        {"kind": "publish", "outcome": "failed_restored", "reason": "x"},
+        {"kind": "publish", "outcome": "failed_both", "reason": "x"},
+        {"kind": "verify", "states": {}},
+        {"kind": "status", "states": {}, "journal": {"committed": {"since": NOW}}},
+        {"kind": "status", "journal": {"pending": {"since": NOW}}},
+        {"kind": "diagnose"},
+        {"kind": "unpublish", "untested": "no_vantage"},
+        {"kind": "publish", "todo": [{"id": "lease", "days": 7, "until": NOW}, {"id": "lan_address_dynamic", "router": "r", "host_address": "h"}]},
+        {"kind": "publish", "vantages": [{**VANTAGE, "valid": False, "reason": "same_lan"}]},
+    ],
+)
+def test_every_outcome_can_be_said_in_every_language(language, arguments):
+    plan = make_plan()
+    arguments = dict(arguments)
+    states = arguments.pop("states", None)
+    if states is not None:
+        arguments["proof"] = make_proof(plan, states)
+    assert block(language, plan=plan, **arguments)
+
+
+@pytest.mark.parametrize("language", _texts.LANGUAGES)
+def test_every_reason_and_every_way_has_a_text_in_every_language(language):
+    texts = _texts.Texts(language)
+    values = {"router": "r", "wan_address": "w", "host_address": "h"}
+    for reason, ways in _publication.WAYS.items():
+        assert texts.get(f"impossible.{reason}")
+        for way in ways:
+            assert texts.get(f"way.{way}", **values)
+
+
+def test_every_language_has_the_same_texts():
+    def keys(entry, prefix=""):
+        for key, value in entry.items():
+            assert isinstance(key, str)
+            yield prefix + key
+            if isinstance(value, dict):
+                yield from keys(value, f"{prefix}{key}.")
+
+    english, japanese = (set(keys(_texts.load_data(f"texts/{language}.yml"))) for language in _texts.LANGUAGES)
+    assert english == japanese
+
+
+@pytest.mark.parametrize(
+    ("wanted", "environment", "language"),
+    [("", {}, "en"), ("", {"LANG": "ja_JP.UTF-8"}, "ja"), ("", {"LANG": "ja_JP.UTF-8", "LC_ALL": "C"}, "en"), ("ja", {}, "ja"), ("en", {"LANG": "ja"}, "en")],
+)
+def test_the_language_is_the_one_that_was_asked_for_else_the_environments(wanted, environment, language):
+    assert _texts.choose_language(wanted, environment) == language
+
+
+def test_a_language_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="'fr' is not available; use one of en, ja"):
+        _texts.choose_language("fr", {})
+
+
+def test_taken_back_is_counted_by_what_was_seen():
+    plan = make_plan()
+    rows = [
+        {"service": "http", "protocol": "tcp", "external_port": 80, "family": "ipv4", "address": "20.1.2.3", "method": "port_mapping"},
+        {"service": "https", "protocol": "tcp", "external_port": 8443, "family": "ipv4", "address": "20.1.2.3", "method": "port_mapping"},
+    ]
+    probes = {"vps1": [{"protocol": "tcp", "family": "ipv4", "address": "20.1.2.3", "port": port, "state": state} for port, state in ((80, "filtered"), (8443, "open"))]}
+    closed = _proof.judge_closed(rows, probes)
+    text = block("en", kind="unpublish", plan=plan, closed=closed)
+    assert "1 ports still answer" in text.splitlines()[0]
+    assert "STILL OPEN" in text
