@@ -192,8 +192,6 @@ def dns(options):
     result = {}
     for server in options["servers"]:
         argv = ["dig", "@" + server, "+time=3", "+tries=2", "+noall", "+answer", "+onesoa", options["zone"], "AXFR"]
-        if options.get("key"):
-            argv[1:1] = ["-y", options["key"]]
         text = output(*argv)
         if "SOA" not in text:
             raise SystemExit("{} hands over no zone {}: {}".format(server, options["zone"], text.strip()))

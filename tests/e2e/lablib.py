@@ -41,15 +41,24 @@ _RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d
 
 def services_for(lab: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the services that tests publish on a line: without NAT, nothing translates a port."""
-    if lab.get("lab_wan_address") and lab["lab_wan_address"] == lab["lab_server_address"]:
+    if lab["lab_router_lan_address"] is None:
         return [{key: value for key, value in row.items() if key != "external_port"} for row in SERVICES]
     return SERVICES
 
 
 def name_of(*parts: str) -> str:
     """Return a lab's name that is this checkout's own: other checkouts may run the same tests at the same time."""
-    checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:4]
+    # A bind mount of a checkout has another path, but is the same directory.
+    found = ROOT.stat()
+    checkout = hashlib.sha256(f"{found.st_dev}:{found.st_ino}".encode()).hexdigest()[:4]
     return "-".join([*parts, checkout]).replace("_", "-")[:31]
+
+
+def in_place(argv: list[str]) -> list[str]:
+    """Return the command that runs another with this checkout visible as the collection."""
+    if ROOT.parts[-3:] == ("ansible_collections", "homeserver", "hardening") and os.environ.get("ANSIBLE_COLLECTIONS_PATH"):
+        return argv
+    return [str(ROOT / "tools" / "inplace"), *argv]
 
 
 class LabError(Exception):
@@ -98,7 +107,7 @@ class Lab:
         """Bring it up with a line, given by name or path; return how long that took."""
         path = Path(line) if os.sep in str(line) or str(line).endswith((".yml", ".yaml")) else LINES / f"{line}.yml"
         started = time.monotonic()
-        self.lab("up", str(path), "--os", system, timeout=300)
+        self.lab("up", str(path), "--os", system, "--replace", timeout=300)
         self._inventory = None
         return time.monotonic() - started
 
@@ -185,12 +194,14 @@ class Lab:
 
     # The collection.
 
+    @property
+    def behind_router(self) -> bool:
+        """Whether a router stands between the server and the Internet."""
+        return self.vars["lab_router_lan_address"] is not None
+
     def environment(self) -> dict[str, str]:
         """Return the environment in which Ansible works with this lab."""
         self.output.mkdir(parents=True, exist_ok=True)
-        # The name of a control socket is a hash of host, port and user: labs with equal addresses must not share a directory.
-        control = Path("/tmp") / f"hs-cp-{os.getuid()}-{self.name}"
-        control.mkdir(mode=0o700, exist_ok=True)
         env = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_") or key == "ANSIBLE_COLLECTIONS_PATH"}
         env.update(
             LAB=self.name,
@@ -204,7 +215,6 @@ class Lab:
             ANSIBLE_INVENTORY_UNPARSED_FAILED="1",
             ANSIBLE_HOST_PATTERN_MISMATCH="error",
             ANSIBLE_RETRY_FILES_ENABLED="0",
-            ANSIBLE_SSH_CONTROL_PATH_DIR=str(control),
             ANSIBLE_SSH_ARGS="-o ControlMaster=auto -o ControlPersist=60s -o ConnectTimeout=5 -o ServerAliveInterval=5 -o ServerAliveCountMax=2",
             PYTHONUNBUFFERED="1",
             PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", os.defpath),
@@ -213,13 +223,11 @@ class Lab:
 
     def forget_connections(self) -> None:
         """End the SSH connections that earlier runs left open."""
-        control = Path("/tmp") / f"hs-cp-{os.getuid()}-{self.name}"
+        control = Path(self.lab("path", "state").stdout.decode().strip()) / "cp"
         for socket in control.glob("*") if control.is_dir() else ():
             subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "x"], capture_output=True, timeout=10, check=False)
             with contextlib.suppress(OSError):
                 socket.unlink()
-        with contextlib.suppress(OSError):
-            control.rmdir()
 
     def playbook(
         self,
@@ -240,7 +248,7 @@ class Lab:
         if extra:
             argv += ["-e", json.dumps(extra)]
         argv.append(playbook)
-        command = [str(ROOT / "tools" / "inplace"), *argv] if inplace else argv
+        command = in_place(argv) if inplace else argv
         started = time.monotonic()
         process = subprocess.Popen(
             command,

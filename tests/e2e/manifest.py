@@ -56,11 +56,7 @@ def collect(lab: lablib.Lab, spec: Mapping[str, Any] | None = None) -> Manifest:
     def one(host: str) -> dict[str, dict[str, Any]]:
         facets = dict(spec["hosts"][host])
         if facets.get("dns"):
-            facets["dns"] = {
-                "servers": variables["lab_dns_servers"],
-                "zone": variables["lab_zone"],
-                "key": f"{variables['lab_tsig_algorithm']}:{variables['lab_tsig_name']}:{variables['lab_tsig_secret']}",
-            }
+            facets["dns"] = {"servers": variables["lab_dns_servers"], "zone": variables["lab_zone"]}
         facts: dict[str, dict[str, Any]] = lab.python(host, program, json.dumps(facets))
         return {facet: {item: value for item, value in items.items() if not excluded(spec, host, facet, item)} for facet, items in facts.items()}
 

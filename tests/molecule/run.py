@@ -35,7 +35,7 @@ def step_problem(log: str) -> str:
 
     A play that matches no host ends well. So each step that shall touch the server must show it in its recap.
     """
-    steps = re.split(r"^.*? ➜ (\w+): Executing", log, flags=re.M)
+    steps = re.split(r"^.*\[[^\]]+ > (\w+)\] Executing\s*$", log, flags=re.M)
     recaps: dict[str, list[bool]] = {}
     for action, text in zip(steps[1::2], steps[2::2]):
         recaps.setdefault(action, []).append(bool(re.search(r"^server\s+: ok=[1-9]", text, re.M)))
@@ -43,6 +43,13 @@ def step_problem(log: str) -> str:
         if not any(recaps.get(action, [])):
             return f"step {action!r} did not touch the host server"
     return ""
+
+
+def interesting(log: str) -> list[str]:
+    """Return the part of a log that shows the first failure."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    first = next((number for number, line in enumerate(lines) if re.match(r"fatal:|failed:|\[ERROR\]|ERROR|CRITICAL|Traceback", line)), len(lines) - 30)
+    return lines[max(0, first - 3) : first + 40]
 
 
 def run(scenario: str, system: str, keep: bool) -> tuple[str, str, float, str, Path]:
@@ -62,6 +69,7 @@ def run(scenario: str, system: str, keep: bool) -> tuple[str, str, float, str, P
         # Its own directory: Molecule's memory of what it created is otherwise shared by all checkouts.
         "MOLECULE_EPHEMERAL_DIRECTORY": str(state),
         "NO_COLOR": "1",
+        "PY_COLORS": "0",
         "ANSIBLE_FORCE_COLOR": "0",
     }
     # Molecule writes its own configuration file, which wins by being named.
@@ -69,8 +77,9 @@ def run(scenario: str, system: str, keep: bool) -> tuple[str, str, float, str, P
     started = time.monotonic()
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [str(lablib.ROOT / "tools" / "inplace"), "molecule", "test", "-s", scenario, *(["--destroy", "never"] if keep else [])],
+            lablib.in_place(["molecule", "test", "-s", scenario, *(["--destroy", "never"] if keep else [])]),
             env=env,
+            cwd=lablib.ROOT,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -116,8 +125,7 @@ def main() -> int:
             print(f"{'failed' if problem else 'passed'}  {system:9} {scenario:16} {seconds:6.1f} s  {problem}", flush=True)
             if problem:
                 failed.append(f"{system} {scenario}")
-                tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-40:]
-                print("\n".join("    " + line for line in tail), f"\n    whole log: {log}", flush=True)
+                print("\n".join("    " + line[:300] for line in interesting(log.read_text(errors="replace"))), f"\n    whole log: {log}", flush=True)
     total = len(wanted) * len(systems)
     print(f"molecule: {total - len(failed)} passed, {len(failed)} failed, {time.monotonic() - started:.0f} s")
     return 1 if failed else 0
