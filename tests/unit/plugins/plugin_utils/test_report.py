@@ -21,7 +21,8 @@ VANTAGE = {"host": "vps1", "families": ["ipv4"], "valid": True, "reason": "", "e
 
 
 def make_plan(wan="20.1.2.3", wan_class="global", services=SERVICES):
-    mapping = {"available": True, "gateway": {"address": "192.168.7.1", "wan_address": wan, "wan_address_class": wan_class, "product": "Aterm (x/1)"}, "mappings": []}
+    gateway = {"address": "192.168.7.1", "wan_address": wan, "wan_address_class": wan_class, "product": "Aterm (x/1)"}
+    mapping = {"available": True, "gateway": gateway, "mappings": []}
     return _publication.plan_publication(_services.read_services(services).services, _publication.Readings([LAN], [ROUTE], mapping)).as_data()
 
 
@@ -164,8 +165,9 @@ def test_taken_back_is_counted_by_what_was_seen():
         {"service": "http", "protocol": "tcp", "external_port": 80, "family": "ipv4", "address": "20.1.2.3", "method": "port_mapping"},
         {"service": "https", "protocol": "tcp", "external_port": 8443, "family": "ipv4", "address": "20.1.2.3", "method": "port_mapping"},
     ]
-    probes = {"vps1": [{"protocol": "tcp", "family": "ipv4", "address": "20.1.2.3", "port": port, "state": state} for port, state in ((80, "filtered"), (8443, "open"))]}
-    closed = _proof.judge_closed(rows, probes)
+    seen = {80: "filtered", 8443: "open"}
+    probes = [{"protocol": "tcp", "family": "ipv4", "address": "20.1.2.3", "port": port, "state": state} for port, state in seen.items()]
+    closed = _proof.judge_closed(rows, {"vps1": probes})
     text = block("en", kind="unpublish", plan=plan, closed=closed)
     assert "1 ports still answer" in text.splitlines()[0]
     assert "STILL OPEN" in text
