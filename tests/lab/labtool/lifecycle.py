@@ -114,7 +114,7 @@ def _start(places: Places, host: Host, image: str, topology: Topology) -> None:
     argv += ["--systemd=always", "--privileged", "--pids-limit", "0", *_limits(), "-v", f"{places.state}/hosts/{host.name}:/lab:ro"]
     for leg in host.interfaces:
         six = f",ip6={leg.v6.ip}" if leg.v6 else ""
-        argv += ["--network", f"{leg.segment}:ip={leg.v4.ip}{six},interface_name={leg.name}"]
+        argv += ["--network", f"{leg.segment}:ip={leg.v4.ip}{six},mac={leg.mac},interface_name={leg.name}"]
     identity = holder.podman(places, *argv, image, "/usr/local/sbin/lab-init").strip().splitlines()[-1]
     (places.state / "ids" / host.name).write_text(identity, encoding="ascii")
 

@@ -44,6 +44,8 @@ class Interface:
     segment: str
     v4: IPv4Interface
     v6: IPv6Interface | None
+    # Fixed, as a network card's: a host that comes back with another one is silence to its neighbours until their caches expire.
+    mac: str
     more_v4: list[IPv4Interface] = field(default_factory=list)
 
 
@@ -139,7 +141,8 @@ def plan(line: Line, server_os: str, seed: int) -> Topology:
 
     def leg(interface: str, segment: str) -> Interface:
         number = segments[segment].take()
-        return Interface(interface, segment, segments[segment].v4_of(number), segments[segment].v6_of(number))
+        mac = ":".join(f"{byte:02x}" for byte in (2, *rng.randbytes(5)))
+        return Interface(interface, segment, segments[segment].v4_of(number), segments[segment].v6_of(number), mac)
 
     chain = ["router2", "router"][2 - line.routers :]
     links = ["access", *(["mid"] if line.routers == 2 else []), *(["lan"] if line.routers else [])]
