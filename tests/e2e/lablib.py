@@ -235,6 +235,7 @@ class Lab:
         *options: str,
         extra: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
+        only_env: Mapping[str, str] | None = None,
         timeout: float = 300,
         inplace: bool = True,
         cwd: Path | None = None,
@@ -252,7 +253,7 @@ class Lab:
         started = time.monotonic()
         process = subprocess.Popen(
             command,
-            env={**self.environment(), **(env or {})},
+            env={**(self.environment() if only_env is None else only_env), **(env or {})},
             cwd=cwd or ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
