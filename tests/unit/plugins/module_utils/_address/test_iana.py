@@ -189,3 +189,9 @@ def test_segments_cover_everything_in_order(segments, end):
     assert starts == sorted(set(starts))
     assert starts[-1] < end
     assert all(before[1] != after[1] for before, after in zip(segments, segments[1:]))
+
+
+@pytest.mark.parametrize("name", ["addresses.md", "addresses.ja.md"])
+def test_the_documentation_names_every_class(name):
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert [row[1] for row in (*_iana.IPV4_BLOCKS, *_iana.IPV6_BLOCKS) if f"`{row[1]}`" not in text] == []
