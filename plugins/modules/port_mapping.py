@@ -46,7 +46,7 @@ options:
         required: true
       protocol:
         description:
-          - The protocol. With O(state=absent) the name alone counts.
+          - The protocol. With O(state=absent) the name alone decides what is removed.
         type: str
         choices: [tcp, udp]
         default: tcp
@@ -158,7 +158,7 @@ mappings:
       returned: success
       sample: https
     protocol:
-      description: The protocol. V(null) for a service of which nothing was there to remove.
+      description: The protocol.
       type: str
       returned: success
       sample: tcp
@@ -337,7 +337,7 @@ plan:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import METHODS, Request, Selection, Wanted, run
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import METHODS, Named, Request, Selection, Wanted, run
 
 
 def argument_spec():
@@ -369,7 +369,8 @@ def argument_spec():
 def request_of(params):
     """Turn the options into a request, or raise ValueError."""
     if params["state"] == "absent":
-        return Request(state="absent", names=[row["name"] for row in params["mappings"]] or None)
+        named = [Named(row["name"], row["protocol"], row["external_port"] or row["port"], row["port"]) for row in params["mappings"]]
+        return Request(state="absent", named=named or None)
     wanted = []
     for row in params["mappings"]:
         if row["port"] is None:

@@ -44,13 +44,14 @@ class Link:
         return f"{self.interface} ({', '.join(str(network) for network in self.networks) or self.source})"
 
 
-def read_links(interface: str | None = None, gateway: str | None = None, network: Network | None = None) -> list[Link]:
+def read_links(interface: str | None = None, gateway: str | None = None, network: Network | None = None, shown: str | None = None) -> list[Link]:
     """Return the links on which to look for a router, best first.
 
     Args:
         interface: the only interface to use; None for those that default routes lead over.
         gateway: the router's address, if it is known; then the link that reaches it is returned.
         network: for tests; None reads the kernel's tables.
+        shown: how the router's address was given, for messages.
     """
     if network is None:
         try:
@@ -69,7 +70,7 @@ def read_links(interface: str | None = None, gateway: str | None = None, network
                 return [link]
         where = ", ".join(dict.fromkeys(str(link) for link in everywhere)) or "none"
         raise BadRequestError(
-            f"gateway {gateway} is not in a network that this host is connected to ({where}): port mappings can be asked for from inside only;"
+            f"gateway {shown or gateway} is not in a network that this host is connected to ({where}): port mappings can be asked for from inside only;"
             " give the address that the router has in the LAN, or leave the option out"
         )
     if not found and interface is not None:

@@ -37,6 +37,16 @@ class Host:
     host_id: str
 
 
+@dataclass(frozen=True)
+class Named:
+    """A mapping that shall not be there. Only the name is needed."""
+
+    name: str
+    protocol: str | None = None
+    external_port: int | None = None
+    port: int | None = None
+
+
 @dataclass
 class Row:
     """The answer to one mapping that was asked for."""
@@ -149,26 +159,38 @@ def plan_present(wanted: Sequence[Wanted], entries: Sequence[Entry], host: Host,
     return result
 
 
-def plan_absent(names: Sequence[str] | None, entries: Sequence[Entry], host: Host) -> MappingPlan:
-    """Plan for taking ours back: those of the named services, or all of them if names is None."""
+def plan_absent(named: Sequence[Named] | None, entries: Sequence[Entry], host: Host) -> MappingPlan:
+    """Plan for taking ours back: those of the named services, or all of them if named is None.
+
+    The name decides; the ports that were asked for only say which of several of one service belongs to which row.
+    """
     result = MappingPlan()
-    removed: dict[str, list[Entry]] = {}
+    names = None if named is None else {one.name for one in named}
+    removed: list[tuple[str, Entry]] = []
     for entry in entries:
         owner, name = owner_of(entry, host)
         if owner == OURS and name is not None and (names is None or name in names):
-            removed.setdefault(name, []).append(entry)
+            removed.append((name, entry))
             result.steps.append(_removal(entry, "no longer wanted"))
         elif owner == UNTAGGED_OURS:
             result.left.append(entry)
-    for name in removed if names is None else names:
-        mine = removed.get(name, [None])
-        for one in mine:
-            result.rows.append(
-                Row(name, one.protocol, one.external_port, one.internal_port, "present", one.external_port, one, OURS)
-                if one is not None
-                else Row(name, None, None, None, "absent")
-            )
+    if named is None:
+        result.rows = [_removal_row(name, entry) for name, entry in removed]
+        return result
+    for one in named:
+        mine = [item for item in removed if item[0] == one.name]
+        exact = [item for item in mine if item[1].key == (one.protocol, one.external_port)]
+        if mine:
+            chosen = (exact or mine)[0]
+            removed.remove(chosen)
+            result.rows.append(_removal_row(*chosen))
+        else:
+            result.rows.append(Row(one.name, one.protocol, one.external_port, one.port, "absent", one.external_port))
     return result
+
+
+def _removal_row(name: str, entry: Entry) -> Row:
+    return Row(name, entry.protocol, entry.external_port, entry.internal_port, "present", entry.external_port, entry, OURS)
 
 
 def _judge(one: Wanted, entries: Sequence[Entry], host: Host, adopt: bool) -> tuple[Row, Step | None]:

@@ -21,7 +21,7 @@ from ._discovery import at_location, check_address, discover, is_location
 from ._errors import BadRequestError, NoGatewayError, PortmapError, ProtocolError
 from ._links import read_links
 from ._model import Entry, Gateway, Wanted
-from ._planning import FOREIGN, HOMESERVER, Host, MappingPlan, Row, check, owner_of, plan_absent, plan_present
+from ._planning import Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
 
 METHODS = ("auto", "upnp", "pcp", "natpmp")
 _MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 60.0
@@ -39,11 +39,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Request:
-    """What the module was asked for. C(names) restricts removal to these services, None means all of ours."""
+    """What the module was asked for. C(named) restricts removal to these services, None means all of ours."""
 
     state: str
     wanted: Sequence[Wanted] = ()
-    names: Sequence[str] | None = None
+    named: Sequence[Named] | None = None
     adopt: bool = False
     allow_other_external_port: bool = False
     require_global_wan: bool = True
@@ -72,7 +72,8 @@ def open_gateway(selection: Selection) -> Gateway:
     if not _MIN_TIMEOUT <= selection.timeout <= _MAX_TIMEOUT:
         raise BadRequestError(f"timeout {selection.timeout:g} is out of the range {_MIN_TIMEOUT:g} to {_MAX_TIMEOUT:g} seconds")
     if selection.gateway and is_location(selection.gateway):
-        return at_location(selection.gateway, lambda host: read_links(selection.interface, host), is_publishable, selection.timeout)
+        location = selection.gateway
+        return at_location(location, lambda host: read_links(selection.interface, host, shown=location), is_publishable, selection.timeout)
     address = check_address(selection.gateway) if selection.gateway else None
     links = read_links(selection.interface, address)
     return discover(links, is_publishable, selection.timeout, address)
@@ -136,7 +137,7 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
             raise
         # Nothing can be read and nothing removed. On most lines without UPnP nothing was ever mapped, so this is no failure.
         result.warnings.append(f"no mapping could be looked for: {error}")
-        result.data["mappings"] = [_row_data(Row(name, None, None, None, "absent"), None, None) for name in request.names or ()]
+        result.data["mappings"] = [_row_data(row, None, None) for row in plan_absent(request.named, (), Host("", "")).rows]
         return
     result.data["gateway"] = gateway_data(gateway)
     host = _host(gateway)
@@ -186,7 +187,7 @@ def _require_global(gateway: Gateway, data: dict[str, Any]) -> None:
 def _plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
     entries = gateway.list()
     if request.state != "present":
-        return plan_absent(request.names, entries, host)
+        return plan_absent(request.named, entries, host)
     listed = {entry.key for entry in entries}
     for one in request.wanted:
         if one.key in listed:
@@ -241,4 +242,4 @@ def _info_row(entry: Entry, host: Host) -> dict[str, Any]:
     return {**entry.as_data(), "remote_host": entry.remote_host, "lease": entry.lease, "owner": owner, "name": name}
 
 
-__all__ = ["FOREIGN", "HOMESERVER", "METHODS", "Request", "Result", "Selection", "Wanted", "open_gateway", "run", "run_info"]
+__all__ = ["METHODS", "Named", "Request", "Result", "Selection", "Wanted", "open_gateway", "run", "run_info"]

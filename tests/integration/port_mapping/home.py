@@ -111,10 +111,15 @@ class Home:
         _ip([f"link add wan0 netns {self.router} type veth peer name eth0 netns {self.internet}"])
         _ip([f"addr add {wan_net}.1/24 dev eth0", "link set lo up", "link set eth0 up"], self.internet)
         _ip(
-            [f"addr add {ROUTER}/24 dev lan0", f"addr add {self.wan}/24 dev wan0", "link set lan0 up", "link set wan0 up", f"route add default via {wan_net}.1"],
+            [
+                *(f"addr add {ROUTER}/24 dev lan0", f"addr add {self.wan}/24 dev wan0"),
+                *("link set lan0 up", "link set wan0 up", f"route add default via {wan_net}.1"),
+            ],
             self.router,
         )
         self.run(self.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        # Where the kernel filters bridged packets, the router's rules would come between two hosts of the LAN.
+        self.run(self.router, "sysctl", "-eqw", "net.bridge.bridge-nf-call-iptables=0", check=False)
         self.run(self.router, "nft", "-f", "-", text=_RULES)
 
     def stop(self) -> None:
@@ -150,15 +155,17 @@ class Home:
         """End miniupnpd; its rules stay."""
         if self._daemon is None:
             return
-        os.kill(self._daemon, signal.SIGTERM)
+        # It takes two seconds to end by itself, and its rules stay either way.
+        os.kill(self._daemon, signal.SIGKILL)
         deadline = time.monotonic() + 5
-        while os.path.exists(f"/proc/{self._daemon}") and time.monotonic() < deadline:
-            time.sleep(0.02)
+        while _runs(self._daemon) and time.monotonic() < deadline:
+            time.sleep(0.01)
         self._daemon = None
 
     def run(self, namespace: str, *command: str, text: str | None = None, check: bool = True) -> str:
         """Run a command in a namespace and return its output."""
-        done = subprocess.run(["ip", "netns", "exec", namespace, *command], input=text, capture_output=True, text=True, check=False, errors="replace", timeout=60)
+        arguments = ["ip", "netns", "exec", namespace, *command]
+        done = subprocess.run(arguments, input=text, capture_output=True, text=True, check=False, errors="replace", timeout=60)
         if check and done.returncode:
             raise RuntimeError(f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
@@ -192,12 +199,21 @@ class Home:
 
     def listen(self, port: int) -> None:
         """Let the host listen on a TCP port."""
-        self.spawn(self.host, sys.executable, "-m", "http.server", str(port), "--bind", HOST)
+        code = "import socket,sys\ns=socket.create_server((sys.argv[1], int(sys.argv[2])))\nwhile True: s.accept()[0].close()"
+        self.spawn(self.host, sys.executable, "-c", code, HOST, str(port))
         deadline = time.monotonic() + 5
         while f":{port} " not in self.run(self.host, "ss", "-Hltn"):
             if time.monotonic() > deadline:
                 raise RuntimeError("nothing listens")
             time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process still does anything; what init has not reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _ip(lines: Sequence[str], namespace: str | None = None) -> None:

@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: one home for all tests of a session, with an empty router for each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from home import NEEDED, PRIVATE_WAN, Home
+
+
+def _home(directory: Path, **options: str) -> Iterator[Home]:
+    # A test that cannot run is a test that failed: skipped tests are not looked at.
+    missing = [name for name in NEEDED if not shutil.which(name)]
+    if missing or os.geteuid() != 0:
+        pytest.fail(f"these tests need root and {', '.join(NEEDED)}; missing: {', '.join(missing) or 'root'}")
+    made = Home(directory, **options)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def _shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    yield from _home(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def home(_shared_home: Home) -> Home:
+    """A home whose router maps nothing yet."""
+    _shared_home.start_daemon()
+    return _shared_home
+
+
+@pytest.fixture
+def own_home(tmp_path: Path) -> Iterator[Home]:
+    """A home that the test may bend; its router does not map ports yet."""
+    yield from _home(tmp_path)
+
+
+@pytest.fixture
+def private_home(tmp_path: Path) -> Iterator[Home]:
+    """A home whose router has a private WAN address."""
+    yield from _home(tmp_path, wan=PRIVATE_WAN)
