@@ -15,7 +15,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from . import cgroup, holder, images, inventory, line, render
 from .ready import __file__ as READY
@@ -39,8 +38,8 @@ def up(places: Places, line_file: Path, server_os: str, seed: int | None, replac
         _teardown(places)
         say(f"lab {places.name}: line {the_line.name}, server {server_os}, seed {topology.seed}")
         try:
-            _create(places, topology, pictures, line_file)
-            _wait(places, topology, list(topology.hosts))
+            _create(places, topology, pictures)
+            _wait(places, _checks(topology), list(topology.hosts))
         except BaseException:
             if keep_failed:
                 say(f"lab {places.name} is kept as it is (--keep-failed)")
@@ -51,12 +50,18 @@ def up(places: Places, line_file: Path, server_os: str, seed: int | None, replac
         say(f"lab {places.name}: up. Inventory: {places.inventory}")
 
 
-def _create(places: Places, topology: Topology, pictures: dict[str, str], line_file: Path) -> None:
+def _create(places: Places, topology: Topology, pictures: dict[str, str]) -> None:
     places.state.mkdir(parents=True, mode=0o755)
     places.disk.mkdir(parents=True)
-    record = {"line": topology.line.name, "server_os": topology.server_os, "seed": topology.seed, "since": time.time(), "disk": str(places.disk)}
+    record = {
+        "line": topology.line.name,
+        "server_os": topology.server_os,
+        "seed": topology.seed,
+        "since": time.time(),
+        "disk": str(places.disk),
+        "checks": _checks(topology),
+    }
     (places.state / "lab.json").write_text(json.dumps(record), encoding="ascii")
-    shutil.copyfile(line_file, places.state / "line.yml")
     holder.write_podman_config(places)
     holder.create(places)
     public_key = inventory.write_key(places)
@@ -119,25 +124,23 @@ def _start(places: Places, host: Host, image: str, topology: Topology) -> None:
     (places.state / "ids" / host.name).write_text(identity, encoding="ascii")
 
 
-def _checks(topology: Topology, names: list[str]) -> list[dict[str, str]]:
+def _checks(topology: Topology) -> list[dict[str, str]]:
+    """What has to answer before a lab is up."""
     checks = []
-    for name in names:
-        host = topology.hosts[name]
+    for name, host in topology.hosts.items():
         checks.append({"host": name, "kind": "ssh", "address": str(host.ssh), "port": "22", "detail": ""})
         if name in topology.router_chain and topology.line.upnp.enabled and name in topology.line.upnp.routers:
             lan = str(host.interface("lan0").v4.ip)
             checks.append({"host": name, "kind": "upnp", "address": lan, "port": str(topology.upnp_port), "detail": ""})
     for name, address in zip(("internet", "isp"), topology.authorities):
-        if name in names:
-            checks.append({"host": name, "kind": "dns", "address": str(address), "port": "53", "detail": topology.zone})
-    if "internet" in names:
-        checks.append({"host": "internet", "kind": "resolver", "address": str(topology.resolver), "port": "53", "detail": topology.zone})
+        checks.append({"host": name, "kind": "dns", "address": str(address), "port": "53", "detail": topology.zone})
+    checks.append({"host": "internet", "kind": "resolver", "address": str(topology.resolver), "port": "53", "detail": topology.zone})
     return checks
 
 
-def _wait(places: Places, topology: Topology, names: list[str], patience: float = BOOT_PATIENCE) -> None:
+def _wait(places: Places, checks: list[dict[str, str]], names: list[str], patience: float = BOOT_PATIENCE) -> None:
     """Until systemd has started everything and each service answers; a clear failure otherwise."""
-    argv = holder.network_only(places, sys.executable, "-I", READY, json.dumps(_checks(topology, names)), str(patience))
+    argv = holder.network_only(places, sys.executable, "-I", READY, json.dumps(checks), str(patience))
     services = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     with ThreadPoolExecutor(len(names)) as pool:
         states = dict(zip(names, pool.map(lambda name: _booted(places, name, patience), names)))
@@ -227,18 +230,13 @@ def reboot(places: Places, host: str, hard: bool) -> None:
     """Restart a host as a power cycle does, and wait until it is up again."""
     if not places.complete.exists():
         raise LabError(f"lab {places.name!r} is not up")
-    record = json.loads((places.state / "lab.json").read_text(encoding="ascii"))
-    topology = _again(places, record)
-    if host not in topology.hosts:
-        raise LabError(f"lab {places.name!r} has no host {host!r}: it has {', '.join(topology.hosts)}")
+    hosts = sorted(path.name for path in (places.state / "ids").iterdir())
+    if host not in hosts:
+        raise LabError(f"lab {places.name!r} has no host {host!r}: it has {', '.join(hosts)}")
+    checks = json.loads((places.state / "lab.json").read_text(encoding="ascii"))["checks"]
     holder.podman(places, "restart", "-t", "0" if hard else "10", host)
-    _wait(places, topology, [host])
+    _wait(places, [check for check in checks if check["host"] == host], [host])
     say(f"host {host} is up again")
-
-
-def _again(places: Places, record: dict[str, Any]) -> Topology:
-    """The topology of a running lab: the same line and seed give the same one."""
-    return plan(line.load(places.state / "line.yml"), record["server_os"], record["seed"])
 
 
 def status() -> None:
