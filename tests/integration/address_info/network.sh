@@ -8,6 +8,8 @@ ip link add wan0 type veth peer name far0
 ip link add docker0 type bridge
 ip tuntap add tunnel0 mode tun
 sysctl -qw net.ipv6.conf.wan0.use_tempaddr=2 net.ipv6.conf.wan0.accept_ra=0
+# Without a search for duplicates, all but one address can be used at once, and nothing changes while the test looks.
+sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.wan0.accept_dad=0
 for interface in wan0 far0 docker0 tunnel0; do ip link set $interface up; done
 
 ip addr add 20.30.41.10/24 dev wan0 valid_lft 600 preferred_lft 300
@@ -23,7 +25,7 @@ ip addr add 2a00:db8:5::30/64 dev wan0 nodad valid_lft 7200 preferred_lft 0
 ip addr add 2a00:db8:5:0:5054:ff:fe12:3456/64 dev wan0 nodad valid_lft 7200 preferred_lft 3600 mngtmpaddr
 ip addr add fd00:5::20/64 dev wan0 nodad
 # Stays tentative for a minute.
-sysctl -qw net.ipv6.conf.wan0.dad_transmits=60
+sysctl -qw net.ipv6.conf.wan0.accept_dad=1 net.ipv6.conf.wan0.dad_transmits=60
 ip addr add 2a00:db8:5::40/64 dev wan0
 
 ip route add default via 20.30.41.1 dev wan0 metric 100
