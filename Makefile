@@ -24,7 +24,7 @@ help:
 	@echo 'make list                the stages'
 	@echo 'make bench               benchmarks beside netaddr, nmap and wait_for'
 	@echo 'make setup               only install what the commands above need'
-	@echo 'make clean               bring down the labs of this checkout and remove what runs left behind'
+	@echo 'make clean               remove what runs and dead labs left behind (labs that are up: tests/lab/lab down)'
 
 setup:
 	@$(ROOT) tools/env setup --debian base,lab,bench dev core218 newest importer
@@ -53,5 +53,6 @@ pin:
 	@tools/pin
 
 clean:
+	@[ ! -x tests/lab/lab ] || $(ROOT) tests/lab/lab sweep
 	rm -rf tests/output .ansible .mypy_cache .ruff_cache .pytest_cache homeserver-hardening-*.tar.gz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,6 +17,7 @@ import argparse
 import fnmatch
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
 LOGS = REPO / "tests" / "output" / "stages"
+RECORDS = REPO / "tests" / "output" / "returns"
 TIERS = ("check", "test", "all")
 TAIL = 40
 
@@ -60,8 +62,14 @@ def lab(name: str, tier: str, what: str, *command: str, minutes: float, instead_
         minutes=minutes,
         after=("images",),
         debian=("base", "lab"),
-        # A lab of its own name, so that what one stage leaves behind cannot change the next.
-        env={"LAB": f"t-{name}"},
+        env={
+            # A lab of its own name, so that what one stage leaves behind cannot change the next.
+            "LAB": f"t-{name}",
+            # What our modules return there is written down for the stage "returns".
+            "ANSIBLE_CALLBACK_PLUGINS": str(REPO / "tests" / "recorder"),
+            "ANSIBLE_CALLBACKS_ENABLED": "record_returns",
+            "HOMESERVER_RECORD": str(RECORDS / name),
+        },
         instead_of=instead_of,
     )
 
@@ -99,6 +107,13 @@ STAGES = (
     lab("e2e", "test", "publish and unpublish on four lines", "tests/e2e/run", minutes=30),
     lab("consumer", "test", "a project that includes our roles", "tests/consumer/run", minutes=15),
     lab("kill", "test", "the controller killed after each task that changes something", "tests/e2e/kill", minutes=30),
+    Stage(
+        "returns",
+        "test",
+        "what modules returned in the lab is what they document",
+        ("python", "tests/unit/return_checks.py", "tests/output/returns"),
+        after=("integration", "molecule-bookworm", "molecule-trixie", "e2e", "e2e-all", "consumer"),
+    ),
     lab("e2e-all", "all", "every line on every system", "tests/e2e/run", "--all", minutes=120, instead_of="e2e"),
     lab("kill-all", "all", "each task with both repairs", "tests/e2e/kill", "--all", minutes=120, instead_of="kill"),
 )
@@ -119,6 +134,7 @@ class Run:
     def start(self) -> None:
         self.started = time.monotonic()
         LOGS.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(RECORDS / self.stage.name, ignore_errors=True)
         env = {**os.environ, "PYTHONUNBUFFERED": "1", "ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1", **self.stage.env}
         env.pop("ANSIBLE_FORCE_COLOR", None)
         with open(self.log, "wb") as out:
