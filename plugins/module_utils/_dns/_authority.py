@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from ._lookup import Server
 from ._name import DnsError, Name, is_below, name_to_text
-from ._transport import DEFAULT_PORT, exchange, new_id
+from ._transport import exchange, new_id
 from ._wire import TYPE_CNAME, TYPE_NAMES, TYPE_SOA, Message, make_query
 
 _MAX_WORKERS = 16
@@ -73,7 +73,6 @@ class Question:
     name: Name
     types: tuple[int, ...]
     zone: Name | None = None
-    port: int = DEFAULT_PORT
     timeout: float = 3.0
     attempts: int = 2
 
@@ -155,7 +154,7 @@ def _something_missing(answer: Answer) -> bool:
 
 def _send(server: Server, question: Question, name: Name, rtype: int) -> Message:
     query = make_query(new_id(), name, rtype)
-    return exchange(server.address, query, port=question.port, timeout=question.timeout, attempts=question.attempts)
+    return exchange(server.address, query, port=server.port, timeout=question.timeout, attempts=question.attempts)
 
 
 def _ask_soa(server: Server, question: Question, answer: Answer) -> None:

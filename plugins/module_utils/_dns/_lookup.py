@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ._name import DnsError, Name, is_below, name_to_text
-from ._transport import exchange, new_id
+from ._transport import DEFAULT_PORT, exchange, new_id
 from ._wire import TYPE_A, TYPE_AAAA, TYPE_CNAME, TYPE_NS, TYPE_SOA, Message, Record, make_query
 
 RESOLV_CONF = "/etc/resolv.conf"
@@ -38,6 +38,7 @@ class Server:
 
     name: Name | None
     address: str
+    port: int = DEFAULT_PORT
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ def servers_of(zone: Name, resolver: Resolver) -> tuple[Server, ...]:
 
 def addresses_of(names: Iterable[Name], known: Sequence[Record], resolver: Resolver) -> tuple[Server, ...]:
     """Return the addresses of servers; what the resolver does not know is taken from the records that came along."""
-    ordered = list(dict.fromkeys(names))[:_MAX_SERVERS]
+    # Resolvers rotate what they list; people compare two runs.
+    ordered = sorted(set(names))[:_MAX_SERVERS]
     jobs = [(name, rtype) for name in ordered for rtype in (TYPE_A, TYPE_AAAA)]
     with ThreadPoolExecutor(max_workers=min(len(jobs), 16)) as pool:
         results = list(pool.map(lambda job: _addresses(job[0], job[1], resolver), jobs))
@@ -145,7 +147,7 @@ def addresses_of(names: Iterable[Name], known: Sequence[Record], resolver: Resol
         values = [value for job, found in zip(jobs, results) if job[0] == name for value in found]
         if not values:
             values = [record.value for record in known if record.name == name and record.rtype in (TYPE_A, TYPE_AAAA)]
-        servers.extend(Server(name, value) for value in dict.fromkeys(values))
+        servers.extend(Server(name, value) for value in sorted(set(values), key=lambda text: (":" in text, text)))
     if not servers:
         raise LookupFailed(f"none of the name servers {', '.join(name_to_text(name) for name in ordered)} has an address", "error")
     return tuple(servers)

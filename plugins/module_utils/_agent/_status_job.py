@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sub-command status: what is published and how the last runs ended. It changes nothing.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .._ddns._memory import Memory
+from .._dns._survey import rfc3339
+from .._state import StateDir, StateError
+
+
+def run(options: argparse.Namespace, state: StateDir) -> dict[str, Any]:
+    """Return what the command prints."""
+    try:
+        memory = Memory.load(state)
+        holder = state.run_holder()
+    except StateError as error:
+        return {"message": str(error), "exit_status": 1}
+    published = {rtype: list(item.values) for rtype, item in memory.published.items() if item.values}
+    last = memory.last or {}
+    lines = []
+    if memory.name:
+        records = ", ".join(f"{rtype} {' '.join(values)}" for rtype, values in published.items())
+        lines.append(f"ddns: {memory.name} = {records or '(nothing yet)'}")
+        lines.append(f"last result: {last.get('result')} ({last.get('time')}): {last.get('message')}")
+    else:
+        lines.append("ddns: this host publishes no name")
+    if memory.stop is not None:
+        lines.append(f"stopped since {memory.stop.get('since')}: {memory.stop.get('reason')}")
+    elif memory.failures:
+        lines.append(f"failed {memory.failures} times in a row; next try after {rfc3339(memory.not_before)}")
+    if holder is not None:
+        lines.append(f"the playbook run {holder.get('run_id')} is changing this host now")
+    return {
+        "message": "\n".join(lines),
+        "exit_status": 0,
+        "ddns": {
+            "name": memory.name,
+            "published": published,
+            "lagging": memory.lagging,
+            "failures": memory.failures,
+            "not_before": rfc3339(memory.not_before) if memory.failures else None,
+            "stopped": None if memory.stop is None else {"since": memory.stop.get("since"), "reason": memory.stop.get("reason")},
+            "last": memory.last,
+        },
+        "run": None if holder is None else holder.get("run_id"),
+    }
