@@ -337,6 +337,7 @@ plan:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import METHODS, Named, Request, Selection, Wanted, run
 
 

@@ -193,6 +193,7 @@ elapsed:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import METHODS, Selection, run_info
 
 

@@ -46,7 +46,6 @@ _THEN = (
 )
 #: Seconds after the start, and what is asked then.
 _ROUNDS = ((0.0, _FIRST), (0.3, _THEN), (1.2, _THEN))
-_MAX_PACKETS = 256
 _MAX_CANDIDATES = 8
 
 
@@ -188,7 +187,6 @@ def _loop(
 ) -> IgdGateway | None:
     start = time.monotonic()
     rounds = list(_ROUNDS)
-    packets = 0
     while True:
         now = time.monotonic()
         while rounds and now >= start + rounds[0][0]:
@@ -204,14 +202,13 @@ def _loop(
                 search.problems.append(str(result))
         except queue.Empty:
             pass
-        if now >= deadline or packets > _MAX_PACKETS:
+        if now >= deadline:
             return None
         until = min(deadline, start + rounds[0][0]) if rounds else deadline
         for key, _events in selector.select(max(0.0, until - now)):
             if key.data is None:
                 os.read(key.fd, 64)
                 continue
-            packets += 1
             _receive(search, key.fileobj, key.data, waker, is_global, gateway)  # type: ignore[arg-type]
 
 

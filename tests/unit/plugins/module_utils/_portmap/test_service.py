@@ -1,0 +1,233 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules call, with a router that is only an object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service as service
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import BadRequestError, GatewayError, NoGatewayError
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import MAX_LEASE, Entry, Wanted
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._planning import Named
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import Request, Result, Selection, run, run_info
+from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._portmap.fake_igd import MemoryGateway
+
+ADDRESS = "192.168.1.10"
+WEB = Wanted("web", "tcp", 80, 8080)
+TLS = Wanted("tls", "tcp", 8443, 443)
+MINE = Entry("tcp", 80, ADDRESS, 8080, "hs:01234567:web", True, MAX_LEASE)
+OLD = replace(MINE, description="old tool", lease=100)
+CAMERA = Entry("tcp", 8443, "192.168.1.9", 80, "camera")
+
+
+@pytest.fixture(autouse=True)
+def _host_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "host_id", lambda: "01234567")
+
+
+def present(gateway: MemoryGateway, *wanted: Wanted, check_mode: bool = False, **options: Any) -> Result:
+    return run(Request("present", wanted, **options), Selection(), check_mode, lambda selection: gateway)
+
+
+def absent(gateway: MemoryGateway, *named: Named, check_mode: bool = False) -> Result:
+    return run(Request("absent", named=named or None), Selection(), check_mode, lambda selection: gateway)
+
+
+def test_present_then_absent() -> None:
+    gateway = MemoryGateway()
+    predicted = present(gateway, WEB, TLS, check_mode=True)
+    assert predicted.changed
+    assert gateway.writes == []
+    done = present(gateway, WEB, TLS)
+    assert done.error is None
+    assert done.data["plan"] == predicted.data["plan"]
+    assert [row["state"] for row in done.data["mappings"]] == ["present", "present"]
+    assert done.data["mappings"][0]["lease"] == MAX_LEASE
+    assert not present(gateway, WEB, TLS).changed
+    assert absent(gateway, check_mode=True).changed
+    assert len(gateway.entries) == 2
+    gone = absent(gateway, Named("web"))
+    assert [row["state"] for row in gone.data["mappings"]] == ["absent"]
+    assert absent(gateway).changed
+    assert not absent(gateway).changed
+    assert gateway.entries == {}
+
+
+def test_nothing_is_written_if_one_cannot_be_had() -> None:
+    gateway = MemoryGateway([CAMERA])
+    result = present(gateway, WEB, TLS)
+    assert result.error is not None
+    assert "192.168.1.9" in result.error
+    assert "camera" in result.error
+    assert gateway.writes == []
+    assert not result.changed
+    assert result.data["mappings"][1]["foreign"] == {"internal_client": "192.168.1.9", "internal_port": 80, "description": "camera"}
+
+
+def test_a_forwarding_that_the_list_does_not_show_is_found() -> None:
+    gateway = MemoryGateway([CAMERA])
+    gateway.unlisted = {CAMERA.key}
+    result = present(gateway, TLS)
+    assert result.data["mappings"][0]["state"] == "foreign"
+
+
+def test_a_write_that_fails_takes_the_others_back() -> None:
+    stale = replace(MINE, external_port=81)
+    gateway = MemoryGateway([stale])
+    before = dict(gateway.entries)
+    gateway.refuse = lambda operation, entry: operation == "add" and entry.external_port == 8443
+    result = present(gateway, WEB, TLS)
+    assert result.error is not None
+    assert "taken back" in result.error
+    assert not result.changed
+    assert gateway.entries == before
+
+
+def test_adoption_that_fails_puts_the_old_one_back() -> None:
+    gateway = MemoryGateway([OLD])
+    gateway.refuse = lambda operation, entry: operation == "add" and entry.description.startswith("hs:")
+    result = present(gateway, WEB, adopt=True)
+    assert result.error is not None
+    assert gateway.entries == {OLD.key: OLD}
+    assert not result.changed
+
+
+def test_what_cannot_be_put_back_is_said() -> None:
+    gateway = MemoryGateway([OLD])
+    gateway.refuse = lambda operation, entry: operation == "add"
+    result = present(gateway, WEB, adopt=True)
+    assert result.error is not None
+    assert "Not everything could be put back" in result.error
+    assert result.changed
+
+
+def test_taking_back_leaves_alone_what_somebody_else_made_meanwhile() -> None:
+    gateway = MemoryGateway()
+
+    def refuse(operation: str, entry: Entry) -> bool:
+        if operation == "add" and entry.external_port == 8443:
+            gateway.entries[entry.key] = CAMERA
+            return True
+        return False
+
+    gateway.refuse = refuse
+    assert present(gateway, WEB, TLS).error is not None
+    assert gateway.entries == {CAMERA.key: CAMERA}
+
+
+def test_a_router_that_forgets_descriptions_is_not_used() -> None:
+    gateway = MemoryGateway()
+    gateway.keep_description = False
+    result = present(gateway, WEB)
+    assert result.error is not None
+    assert "does not keep descriptions" in result.error
+    assert gateway.entries == {}
+
+
+def test_a_renewal_that_fails_is_a_warning() -> None:
+    gateway = MemoryGateway([replace(MINE, lease=100)])
+    gateway.refuse = lambda operation, entry: True
+    result = present(gateway, WEB)
+    assert result.error is None
+    assert not result.changed
+    assert "not renewed" in result.warnings[0]
+    assert not result.data["mappings"][0]["renewed"]
+
+
+def test_a_renewal_is_no_change() -> None:
+    gateway = MemoryGateway([replace(MINE, lease=100)])
+    assert present(gateway, WEB, check_mode=True).data["mappings"][0]["renewed"]
+    assert gateway.writes == []
+    result = present(gateway, WEB)
+    assert not result.changed
+    assert result.data["mappings"][0]["renewed"]
+    assert gateway.entries[MINE.key].lease == MAX_LEASE
+
+
+@pytest.mark.parametrize(
+    ("wan", "words"),
+    [
+        (None, "no WAN address"),
+        ("100.64.1.2", "shared_cgn"),
+        ("192.168.0.2", "private"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("127.0.0.1", "loopback"),
+        ("198.51.100.7", "documentation"),
+    ],
+)
+def test_a_wan_address_that_the_internet_cannot_reach(wan: str | None, words: str) -> None:
+    gateway = MemoryGateway(wan=wan)
+    result = present(gateway, WEB)
+    assert result.error is not None
+    assert words in result.error
+    assert gateway.writes == []
+    assert present(gateway, WEB, require_global_wan=False).changed
+    assert absent(gateway).error is None
+
+
+@pytest.mark.parametrize("wanted", [(), (replace(WEB, external_port=0),), (WEB, replace(TLS, external_port=80))])
+def test_bad_requests_cost_no_packet(wanted: tuple[Wanted, ...]) -> None:
+    def opener(selection: Selection) -> Any:
+        raise AssertionError("the router was asked")
+
+    assert run(Request("present", wanted), Selection(), False, opener).error
+
+
+def test_no_router() -> None:
+    def opener(selection: Selection) -> Any:
+        raise NoGatewayError("nobody answered")
+
+    assert run(Request("present", [WEB]), Selection(), False, opener).error == "nobody answered"
+    gone = run(Request("absent", named=[Named("web")]), Selection(), False, opener)
+    assert gone.error is None
+    assert not gone.changed
+    assert "nobody answered" in gone.warnings[0]
+    assert [row["state"] for row in gone.data["mappings"]] == ["absent"]
+    info = run_info(Selection(), opener)
+    assert info.error is None
+    assert (info.data["available"], info.data["reason"], info.data["gateway"]) == (False, "nobody answered", None)
+
+
+def test_a_router_that_stops_answering_is_a_failure_of_absent() -> None:
+    class Broken(MemoryGateway):
+        def list(self) -> Any:
+            raise GatewayError("silence")
+
+    assert absent(Broken()).error == "silence"
+    info = run_info(Selection(), lambda selection: Broken())
+    assert (info.data["available"], info.data["reason"]) == (False, "silence")
+    assert info.data["gateway"]["address"] == "192.168.1.1"
+
+
+def test_info() -> None:
+    gateway = MemoryGateway(
+        [MINE, CAMERA, replace(OLD, external_port=81), replace(MINE, external_port=82, description="hs:89abcdef:web", internal_client="192.168.1.8")]
+    )
+    data = run_info(Selection(), lambda selection: gateway).data
+    assert [(row["owner"], row["name"]) for row in data["mappings"]] == [("ours", "web"), ("foreign", None), ("untagged_ours", None), ("homeserver", "web")]
+    assert data["gateway"]["wan_address_class"] == "global"
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        (Selection(method="pcp"), "'pcp' is not available"),
+        (Selection(method="natpmp"), "'natpmp' is not available"),
+        (Selection(method="smoke"), "'smoke'"),
+        (Selection(timeout=0.0), "timeout 0"),
+        (Selection(timeout=float("nan")), "timeout nan"),
+        (Selection(gateway="router.lan"), "'router.lan'"),
+        (Selection(gateway="fe80::1"), "'fe80::1'"),
+        (Selection(gateway="https://192.168.1.1/"), "https://192.168.1.1/"),
+    ],
+)
+def test_bad_selections(selection: Selection, words: str) -> None:
+    with pytest.raises(BadRequestError, match=words):
+        service.open_gateway(selection)
+    assert run(Request("absent"), selection, False).error
+    assert run_info(selection).error
