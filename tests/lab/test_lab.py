@@ -309,6 +309,19 @@ def test_addresses_and_routes_survive_a_reboot(static: Lab) -> None:
     assert static.run("server", "sh", "-c", show) == before
 
 
+def test_a_host_can_restart_itself(static: Lab) -> None:
+    began = static.run("neighbour", "stat", "-c", "%z", "/proc/1")
+    static.run("neighbour", "systemctl", "reboot", check=False)
+    for _attempt in range(100):
+        with contextlib.suppress(AssertionError):
+            if static.run("neighbour", "systemctl", "is-system-running") == "running" and static.run("neighbour", "stat", "-c", "%z", "/proc/1") != began:
+                break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("neighbour did not come back")
+    assert static.ssh("neighbour", "hostname") == "neighbour"
+
+
 def test_a_signed_update_reaches_both_authorities(dynamic: Lab) -> None:
     have = dynamic.variables
 

@@ -126,6 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LabError as exc:
         print(f"lab: {exc}", file=sys.stderr)
         return 1
+    except PermissionError as exc:
+        print(f"lab: {exc.filename}: {exc.strerror}: run it as root (sudo)", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("lab: interrupted", file=sys.stderr)
         return 130

@@ -50,7 +50,10 @@ def create(places: Places) -> None:
     for path in PODMAN_STATE:
         Path(path).mkdir(parents=True, exist_ok=True)
     group = cgroup.of(places.name)
-    group.mkdir()
+    try:
+        group.mkdir()
+    except OSError as exc:
+        raise LabError(f"{group} cannot be made: {exc.strerror}. Inside a container the lab needs a writable cgroup v2 (privileged)") from exc
     with open(places.state / "holder.log", "w", encoding="utf-8") as log:
         holder = subprocess.Popen(
             ["sh", "-c", OUTSIDE, "sh", str(places.state), " ".join(PODMAN_STATE), str(group), INSIDE],
@@ -103,12 +106,13 @@ def podman(places: Places, *argv: str, timeout: float = 60) -> str:
     return run(enter(places, "podman", *argv), what=f"podman {argv[0]} {argv[-1]}", timeout=timeout)
 
 
-def network_only(places: Places, *argv: str) -> list[str]:
-    """The command line that runs argv of this machine in the lab's network."""
+def network_only(places: Places, *argv: str, bound: bool = False) -> list[str]:
+    """The command line that runs argv of this machine in the lab's network; bound: it dies with the lab."""
     pid = cgroup.lab_pid(places.name)
     if pid is None:
-        raise LabError(f"lab {places.name!r} is not running")
-    return ["nsenter", "-t", str(pid), "-n", *argv]
+        raise LabError(f"lab {places.name!r} is not running: tests/lab/lab up LINE.yml --name {places.name}")
+    join = ["sh", "-c", ENTER, "sh", str(cgroup.of(places.name))] if bound else []
+    return [*join, "nsenter", "-t", str(pid), "-n", *argv]
 
 
 def host_pid(places: Places, host: str) -> int | None:

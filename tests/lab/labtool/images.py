@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -47,6 +46,9 @@ for place in $1; do mount -t tmpfs -o mode=755 lab "$place"; done
 shift
 exec "$@"
 """
+
+# What a killed mmdebstrap has mounted goes with it, and is not there when its directory is removed.
+OWN_MOUNTS = ("unshare", "-m", "--propagation", "slave")
 
 
 def mirror() -> str:
@@ -141,10 +143,12 @@ def _base(suite: str, env: dict[str, str]) -> str:
     if subprocess.run(_podman("image", "exists", base), env=env, capture_output=True, check=False).returncode == 0:
         return base
     say(f"image {suite}: minimal Debian from {mirror()} (about 20 s)")
-    with tempfile.TemporaryDirectory(dir=store()) as scratch:
-        archive = f"{scratch}/base.tar"
-        _watched(["mmdebstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", suite, archive, mirror()], f"image {suite}", env)
-        run(_podman("import", archive, base), what="podman import", timeout=300, env=env)
+    archive = store() / "base.tar"
+    try:
+        _watched([*OWN_MOUNTS, "mmdebstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", suite, str(archive), mirror()], f"image {suite}", env)
+        run(_podman("import", str(archive), base), what="podman import", timeout=300, env=env)
+    finally:
+        archive.unlink(missing_ok=True)
     return base
 
 
@@ -168,7 +172,8 @@ def _build_root(name: str, root: Root) -> None:
         shutil.rmtree(old)
     path.parent.mkdir(parents=True, exist_ok=True)
     say(f"root {name}: {root.suite} with Python {root.version} (about 10 s)")
-    _watched(["mmdebstrap", "--variant=minbase", "--format=directory", "--include=python3", root.suite, str(path), mirror()], f"root {name}", None)
+    argv = [*OWN_MOUNTS, "mmdebstrap", "--variant=minbase", "--format=directory", "--include=python3", root.suite, str(path), mirror()]
+    _watched(argv, f"root {name}", None)
     have = run(["chroot", str(path), "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
     if have != root.version:
         raise LabError(f"root {name}: {root.suite} has Python {have}, not {root.version}")

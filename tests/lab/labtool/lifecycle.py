@@ -19,7 +19,7 @@ from pathlib import Path
 from . import cgroup, holder, images, inventory, line, render
 from .ready import __file__ as READY
 from .topology import Host, Topology, plan
-from .util import RUN, LabError, Places, locked, run, say, store
+from .util import NAME, RUN, LabError, Places, locked, run, say, store
 
 BOOT_PATIENCE = 60.0
 
@@ -28,7 +28,8 @@ def up(places: Places, line_file: Path, server_os: str, seed: int | None, replac
     """Bring a lab up; return when every host is booted and every service answers."""
     the_line = line.load(line_file)
     topology = plan(the_line, server_os, secrets.randbits(32) if seed is None else seed)
-    pictures = {host: images.reference(server_os if host == "server" else "bookworm") for host in topology.hosts}
+    references = {suite: images.reference(suite) for suite in sorted({"bookworm", server_os})}
+    pictures = {host: references[server_os if host == "server" else "bookworm"] for host in topology.hosts}
     sweep(quiet=True)
     with locked(places.lock, wait=False) as mine:
         if not mine:
@@ -116,7 +117,7 @@ def _limits() -> list[str]:
 
 def _start(places: Places, host: Host, image: str, topology: Topology) -> None:
     argv = ["run", "-d", "--pull=never", "--name", host.name, "--hostname", host.name, "--no-hosts", "--dns", str(topology.resolver)]
-    argv += ["--systemd=always", "--privileged", "--pids-limit", "0", *_limits(), "-v", f"{places.state}/hosts/{host.name}:/lab:ro"]
+    argv += ["--systemd=always", "--restart=always", "--privileged", "--pids-limit", "0", *_limits(), "-v", f"{places.state}/hosts/{host.name}:/lab:ro"]
     for leg in host.interfaces:
         six = f",ip6={leg.v6.ip}" if leg.v6 else ""
         argv += ["--network", f"{leg.segment}:ip={leg.v4.ip}{six},mac={leg.mac},interface_name={leg.name}"]
@@ -140,7 +141,7 @@ def _checks(topology: Topology) -> list[dict[str, str]]:
 
 def _wait(places: Places, checks: list[dict[str, str]], names: list[str], patience: float = BOOT_PATIENCE) -> None:
     """Until systemd has started everything and each service answers; a clear failure otherwise."""
-    argv = holder.network_only(places, sys.executable, "-I", READY, json.dumps(checks), str(patience))
+    argv = holder.network_only(places, sys.executable, "-I", READY, json.dumps(checks), str(patience), bound=True)
     services = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     with ThreadPoolExecutor(len(names)) as pool:
         states = dict(zip(names, pool.map(lambda name: _booted(places, name, patience), names)))
@@ -209,7 +210,7 @@ def known_names() -> list[str]:
     for parent in (RUN / "labs", store() / "labs"):
         if parent.is_dir():
             names |= {path.name for path in parent.iterdir()}
-    return sorted(names)
+    return sorted(name for name in names if NAME.fullmatch(name))
 
 
 def sweep(quiet: bool = False) -> None:

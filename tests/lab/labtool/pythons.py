@@ -28,6 +28,7 @@ mount -t tmpfs -o mode=1777 lab "$view/root/tmp"
 mount -t tmpfs lab "$view/root/root"
 mount -t proc proc "$view/root/proc"
 mount --rbind /dev "$view/root/dev"
+mount -t tmpfs -o mode=1777 lab "$view/root/dev/shm"
 ip link set lo up
 exec chroot "$view/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" PYTHONDONTWRITEBYTECODE=1 \
   PYTHONPATH=/opt/checkout:/opt/tests sh -c 'cd "$0" && exec python3 "$@"' "/$at" "$@"
