@@ -77,12 +77,12 @@ options:
   gateway:
     description:
       - The router's address in the LAN, or the C(http://) address of its UPnP device description, which saves the search.
-      - If omitted, the default gateway is asked.
+      - If omitted or empty, the default gateway is asked. It is not asked if this host's own address is a global one, since there is no NAT then.
     type: str
   interface:
     description:
       - The interface to ask from. Needed where the default route does not lead to the home router, such as with a VPN.
-      - If omitted, those of the default routes.
+      - If omitted or empty, those of the default routes.
     type: str
   adopt:
     description:
@@ -104,7 +104,7 @@ options:
     description:
       - For how many seconds at most to search for the router. The search ends with the first good answer.
     type: float
-    default: 4.0
+    default: 3.0
 notes:
   - A mapping that the router lists does not prove that the Internet reaches the host. Ask from outside.
   - A mapping ends with its lease unless the module runs again in time. Forwardings that shall last are better made in the router itself.
@@ -363,7 +363,7 @@ def argument_spec():
         "adopt": {"type": "bool", "default": False},
         "allow_other_external_port": {"type": "bool", "default": False},
         "require_global_wan": {"type": "bool", "default": True},
-        "timeout": {"type": "float", "default": 4.0},
+        "timeout": {"type": "float", "default": 3.0},
     }
 
 

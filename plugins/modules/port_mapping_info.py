@@ -28,18 +28,18 @@ options:
   gateway:
     description:
       - The router's address in the LAN, or the C(http://) address of its UPnP device description, which saves the search.
-      - If omitted, the default gateway is asked.
+      - If omitted or empty, the default gateway is asked. It is not asked if this host's own address is a global one, since there is no NAT then.
     type: str
   interface:
     description:
       - The interface to ask from. Needed where the default route does not lead to the home router, such as with a VPN.
-      - If omitted, those of the default routes.
+      - If omitted or empty, those of the default routes.
     type: str
   timeout:
     description:
       - For how many seconds at most to search for the router. The search ends with the first good answer.
     type: float
-    default: 4.0
+    default: 3.0
 notes:
   - Some routers do not list forwardings that were made on their own page, and none lists what it opens for IPv6.
 seealso:
@@ -203,7 +203,7 @@ def argument_spec():
         "method": {"type": "str", "choices": list(METHODS), "default": "auto"},
         "gateway": {"type": "str"},
         "interface": {"type": "str"},
-        "timeout": {"type": "float", "default": 4.0},
+        "timeout": {"type": "float", "default": 3.0},
     }
 
 

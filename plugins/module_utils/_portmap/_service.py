@@ -19,7 +19,7 @@ from .._plan import Plan
 from ._apply import apply
 from ._discovery import at_location, check_address, discover, is_location
 from ._errors import BadRequestError, NoGatewayError, PortmapError, ProtocolError
-from ._links import read_links
+from ._links import Link, read_links
 from ._model import Entry, Gateway, Wanted
 from ._planning import Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
 
@@ -34,7 +34,7 @@ class Selection:
     method: str = "auto"
     gateway: str | None = None
     interface: str | None = None
-    timeout: float = 4.0
+    timeout: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,23 @@ def open_gateway(selection: Selection) -> Gateway:
         raise BadRequestError(f"timeout {selection.timeout:g} is out of the range {_MIN_TIMEOUT:g} to {_MAX_TIMEOUT:g} seconds")
     if selection.gateway and is_location(selection.gateway):
         location = selection.gateway
-        return at_location(location, lambda host: read_links(selection.interface, host, shown=location), is_publishable, selection.timeout)
+        return at_location(location, lambda host: read_links(selection.interface or None, host, shown=location), is_publishable, selection.timeout)
     address = check_address(selection.gateway) if selection.gateway else None
-    links = read_links(selection.interface, address)
+    links = read_links(selection.interface or None, address)
+    if address is None and not selection.interface:
+        links = _behind_nat(links)
     return discover(links, is_publishable, selection.timeout, address)
+
+
+def _behind_nat(links: list[Link]) -> list[Link]:
+    """Leave out links on which this host has a global address: the next hop there is the provider's, and there is no NAT to open."""
+    behind = [link for link in links if not is_publishable(link.source)]
+    if links and not behind:
+        raise NoGatewayError(
+            f"this host has the global address {links[0].source} on {links[0].interface}, so there is no NAT and no port to map; if a router maps ports all the"
+            " same, name it as the gateway"
+        )
+    return behind
 
 
 def gateway_data(gateway: Gateway) -> dict[str, Any]:
@@ -145,6 +158,11 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         _require_global(gateway, result.data["gateway"])
     plan = _plan(request, gateway, host)
     result.plan = plan.plan
+    result.warnings.extend(
+        f"{entry.protocol} port {entry.external_port} of the router still leads to port {entry.internal_port} of this host; it was made by something else"
+        f" (description {entry.description!r}) and was left alone"
+        for entry in plan.left
+    )
     result.data["plan"] = plan.plan.as_data()
     _report(result, plan, gateway, host, {})
     if plan.refusals:

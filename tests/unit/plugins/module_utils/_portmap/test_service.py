@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service as service
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import BadRequestError, GatewayError, NoGatewayError
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._links import Link
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import MAX_LEASE, Entry, Wanted
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._planning import Named
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import Request, Result, Selection, run, run_info
@@ -231,3 +232,27 @@ def test_bad_selections(selection: Selection, words: str) -> None:
         service.open_gateway(selection)
     assert run(Request("absent"), selection, False).error
     assert run_info(selection).error
+
+
+def test_a_host_with_a_global_address_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, outside = Link("eth0", ADDRESS, "192.168.1.1", ()), Link("eth1", "44.128.1.2", "44.128.1.1", ())
+    asked: list[str] = []
+
+    def discover(links: list[Link], *_arguments: Any) -> Any:
+        asked.extend(link.interface for link in links)
+        raise NoGatewayError("nobody")
+
+    monkeypatch.setattr(service, "discover", discover)
+    for links, expected in (([outside], []), ([outside, inside], ["eth0"])):
+        monkeypatch.setattr(service, "read_links", lambda *_arguments, links=links: links)
+        asked.clear()
+        with pytest.raises(NoGatewayError):
+            service.open_gateway(Selection())
+        assert asked == expected
+    # Whoever names it knows better.
+    for selection in (Selection(interface="eth1"), Selection(gateway="44.128.1.1")):
+        monkeypatch.setattr(service, "read_links", lambda *_arguments: [outside])
+        asked.clear()
+        with pytest.raises(NoGatewayError):
+            service.open_gateway(selection)
+        assert asked == ["eth1"]
