@@ -49,11 +49,8 @@ def sources(root: Path, folder: str) -> list[Path]:
 def tracked(root: Path) -> list[Path]:
     """Files that belong to the project: what git knows or would add; in a tree without git, everything."""
     found = subprocess.run(["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], check=False, capture_output=True)
-    if found.returncode == 0:
-        paths = [root / name for name in found.stdout.decode().split("\0") if name]
-    else:
-        paths = list(root.rglob("*"))
-    return sorted(path for path in paths if path.is_file() and not path.is_symlink())
+    names = [root / name for name in found.stdout.decode().split("\0") if name]
+    return sorted(path for path in (names if found.returncode == 0 else root.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
 # --- role inputs -------------------------------------------------------------------------------------------------------------------------
@@ -408,7 +405,9 @@ def check_headers(root: Path) -> list[str]:
         if path.suffix not in COMMENTED or name.startswith(WITHOUT_HEADER) or re.search(r"/(fixtures|testdata|data)/", name) or path.stat().st_size == 0:
             continue
         head = path.read_text(encoding="utf-8", errors="replace")[:1200]
+        # REUSE-IgnoreStart
         if "SPDX-License-Identifier: GPL-3.0-or-later" not in head or "Copyright: (c)" not in head:
+            # REUSE-IgnoreEnd
             bad.append(f"{name} does not start with the licence header")
     return bad
 

@@ -25,8 +25,17 @@ SOUND = {
     "docs/light.ja.md": "光\n",
     "playbooks/shine.yml": "- name: Shine\n  hosts: all\n  roles: [homeserver.hardening.lamp]\n",
     "plugins/filter/bright.py": "DOCUMENTATION = '''\nname: bright\n'''\nfrom ansible.errors import AnsibleError\nfrom ..plugin_utils import _bulb\n",
-    "plugins/plugin_utils/_bulb.py": "import yaml\ntry:\n    from netaddr import IPAddress\nexcept ImportError:\n    IPAddress = None\nfrom ..module_utils._wire import _copper\n",
-    "plugins/modules/base_info.py": "from ansible.module_utils.basic import AnsibleModule\nfrom ..module_utils._wire._copper import pull\nfrom ..module_utils._plan import Plan\n",
+    "plugins/plugin_utils/_bulb.py": """import yaml
+try:
+    from netaddr import IPAddress
+except ImportError:
+    IPAddress = None
+from ..module_utils._wire import _copper
+""",
+    "plugins/modules/base_info.py": """from ansible.module_utils.basic import AnsibleModule
+from ..module_utils._wire._copper import pull
+from ..module_utils._plan import Plan
+""",
     "plugins/module_utils/_plan.py": "import json\n",
     "plugins/module_utils/_wire/__init__.py": "",
     "plugins/module_utils/_wire/_copper.py": "import os.path\nfrom .._plan import Plan\n",
@@ -64,6 +73,9 @@ PUBLISH = {
     "README.md": SOUND["README.md"] + "`publish`\n",
     "README.ja.md": SOUND["README.ja.md"] + "`publish`\n",
 }
+HERE = "ansible_collections.homeserver.hardening.plugins"
+USES_LAMP = "- name: X\n  ansible.builtin.debug: {msg: '{{ lamp_watts }}'}\n"
+SPECS_PATH = "roles/lamp/meta/argument_specs.yml"
 SPECS = SOUND["roles/lamp/meta/argument_specs.yml"]
 
 
@@ -102,21 +114,21 @@ def test_a_sound_tree_passes(tmp_path, name, layers):
 
 FAULTS = [
     # check, what the complaint says, the file that is wrong, its content
-    ("role_inputs", "default 60 in its specification, 40", "roles/lamp/meta/argument_specs.yml", SPECS.replace("default: 40", "default: 60")),
-    ("role_inputs", "default '40' in its specification", "roles/lamp/meta/argument_specs.yml", SPECS.replace("default: 40", "default: '40'")),
-    ("role_inputs", "lamp_watts has no type", "roles/lamp/meta/argument_specs.yml", SPECS.replace("type: int, ", "")),
-    ("role_inputs", "is no bool", "roles/lamp/meta/argument_specs.yml", SPECS.replace("type: int", "type: bool")),
-    ("role_inputs", "no description", "roles/lamp/meta/argument_specs.yml", SPECS.replace(", description: Watts.", "")),
+    ("role_inputs", "default 60 in its specification, 40", SPECS_PATH, SPECS.replace("default: 40", "default: 60")),
+    ("role_inputs", "default '40' in its specification", SPECS_PATH, SPECS.replace("default: 40", "default: '40'")),
+    ("role_inputs", "lamp_watts has no type", SPECS_PATH, SPECS.replace("type: int, ", "")),
+    ("role_inputs", "is no bool", SPECS_PATH, SPECS.replace("type: int", "type: bool")),
+    ("role_inputs", "no description", SPECS_PATH, SPECS.replace(", description: Watts.", "")),
     ("role_inputs", "in no entry point", "roles/lamp/defaults/main.yml", SOUND["roles/lamp/defaults/main.yml"] + "lamp_colour: red\n"),
     ("role_inputs", "is not in defaults", "roles/lamp/defaults/main.yml", "lamp_state: present\nlamp_watts: 40\n"),
-    ("role_inputs", "none in its specification", "roles/lamp/meta/argument_specs.yml", SPECS.replace("default: 40, ", "")),
-    ("role_inputs", "is required, but has a default", "roles/lamp/meta/argument_specs.yml", SPECS.replace("default: 40", "required: true")),
-    ("role_inputs", "lamp_state with the choices", "roles/lamp/meta/argument_specs.yml", SPECS.replace("choices: [present, absent], ", "")),
-    ("role_inputs", "none of the choices", "roles/lamp/meta/argument_specs.yml", SPECS.replace("[present, absent], default: present", "[on, absent], default: present")),
-    ("role_inputs", "does not start with lamp_", "roles/lamp/meta/argument_specs.yml", SPECS.replace("lamp_watts", "watts")),
-    ("role_inputs", "is a list without elements", "roles/lamp/meta/argument_specs.yml", SPECS.replace("type: int, default: 40", "type: list, default: []")),
-    ("role_inputs", "no entry point main", "roles/lamp/meta/argument_specs.yml", SPECS.replace("  main:", "  other:")),
-    ("role_inputs", "short_description", "roles/lamp/meta/argument_specs.yml", SPECS.replace("    short_description: Light.\n", "")),
+    ("role_inputs", "none in its specification", SPECS_PATH, SPECS.replace("default: 40, ", "")),
+    ("role_inputs", "is required, but has a default", SPECS_PATH, SPECS.replace("default: 40", "required: true")),
+    ("role_inputs", "lamp_state with the choices", SPECS_PATH, SPECS.replace("choices: [present, absent], ", "")),
+    ("role_inputs", "none of the choices", SPECS_PATH, SPECS.replace("[present, absent], default: present", "[on, absent], default: present")),
+    ("role_inputs", "does not start with lamp_", SPECS_PATH, SPECS.replace("lamp_watts", "watts")),
+    ("role_inputs", "is a list without elements", SPECS_PATH, SPECS.replace("type: int, default: 40", "type: list, default: []")),
+    ("role_inputs", "no entry point main", SPECS_PATH, SPECS.replace("  main:", "  other:")),
+    ("role_inputs", "short_description", SPECS_PATH, SPECS.replace("    short_description: Light.\n", "")),
     ("role_inputs", "missing", "roles/dark/tasks/main.yml", "[]\n"),
     ("role_readmes", "README.md does not name `lamp_watts`", "roles/lamp/README.md", "`lamp_state` `lamp_dir` lamp_watts\n"),
     ("role_readmes", "README.ja.md does not name `lamp_dir`", "roles/lamp/README.ja.md", "`lamp_state` `lamp_watts`\n"),
@@ -128,12 +140,12 @@ FAULTS = [
     ("arrows", "only plugin_utils uses other packages", "plugins/module_utils/_wire/_copper.py", "import requests\n"),
     ("arrows", "only plugin_utils uses other packages", "plugins/modules/base_info.py", "try:\n    import requests\nexcept ImportError:\n    pass\n"),
     ("arrows", "only plugin_utils uses other packages", "plugins/plugin_utils/_bulb.py", "import netaddr\n"),
-    ("arrows", "imports inside the core are relative", "plugins/module_utils/_plan.py", "import ansible_collections.homeserver.hardening.plugins.module_utils._wire\n"),
-    ("arrows", "must not use plugins/plugin_utils", "plugins/modules/base_info.py", "from ansible_collections.homeserver.hardening.plugins.plugin_utils import _bulb\n"),
+    ("arrows", "imports inside the core are relative", "plugins/module_utils/_plan.py", f"import {HERE}.module_utils._wire\n"),
+    ("arrows", "must not use plugins/plugin_utils", "plugins/modules/base_info.py", f"from {HERE}.plugin_utils import _bulb\n"),
     ("arrows", "in a circle: _switch → _wire → _switch", "plugins/module_utils/_wire/_copper.py", "from .._switch import _toggle\n"),
     ("arrows", "so it uses none", "plugins/module_utils/_plan.py", "from ._wire import _copper\n"),
     ("arrows", "not foreseen", "plugins/lookup/x.py", "import os\n"),
-    ("role_variables", "lamp_watts is a variable of the role lamp", "roles/dark/tasks/main.yml", "- name: X\n  ansible.builtin.debug: {msg: '{{ lamp_watts }}'}\n"),
+    ("role_variables", "lamp_watts is a variable of the role lamp", "roles/dark/tasks/main.yml", USES_LAMP),
     ("role_variables", "lamp_watts is a variable of the role lamp", "roles/dark/templates/x.j2", "{% if lamp_watts > 3 %}\n"),
     ("role_variables", "lamp_watts is a variable of the role lamp", "roles/dark/defaults/main.yml", "dark_watts: '{{ lamp_watts }}'\n"),
     ("role_variables", "__lamp_bulb is internal", "roles/dark/vars/main.yml", "__dark_x: '{{ __lamp_bulb }}'\n"),
