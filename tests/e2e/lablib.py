@@ -65,7 +65,7 @@ class LabError(Exception):
     """The lab did not do what it was asked."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """One run of a playbook."""
 
@@ -79,6 +79,9 @@ class Run:
     def changed(self) -> dict[str, int]:
         """How many tasks changed something, per host."""
         return {host: row["changed"] for host, row in self.recap.items()}
+
+    def __repr__(self) -> str:
+        return f"<{self.argv[-1]} ended {self.returncode}>"
 
     def __str__(self) -> str:
         return f"{' '.join(self.argv)} ended {self.returncode} after {self.seconds:.1f} s\n{self.output}"
@@ -202,11 +205,14 @@ class Lab:
     def environment(self) -> dict[str, str]:
         """Return the environment in which Ansible works with this lab."""
         self.output.mkdir(parents=True, exist_ok=True)
+        # An empty one of our own: neither the user's nor the system's counts.
+        configuration = self.output / "ansible.cfg"
+        configuration.write_text("[defaults]\n")
         env = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_") or key == "ANSIBLE_COLLECTIONS_PATH"}
         env.update(
             LAB=self.name,
             HOMESERVER_TEST_REPORTS=str(self.output / "reports"),
-            ANSIBLE_CONFIG=os.devnull,
+            ANSIBLE_CONFIG=str(configuration),
             ANSIBLE_FORCE_COLOR="0",
             ANSIBLE_NOCOWS="1",
             ANSIBLE_PIPELINING="1",
@@ -307,7 +313,8 @@ class Home:
 
     def start_services(self) -> None:
         """Offer something real on each port that gets published."""
-        self.token = secrets.token_hex(8)
+        # The same after a restart, so that the unit and the process are the same to the manifest.
+        self.token = self.token or secrets.token_hex(8)
         self.lab.exec("server", "sh", "-ec", "mkdir -p /opt && cat >/opt/lab-services.py", stdin=(E2E / "services.py").read_bytes())
         self.lab.sh(
             "server",

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Only for tests: kills the controller, as a power cut would, right after the n-th task that can change something.
 
-HOMESERVER_KILL_LIST names a file that gets one line per such task; HOMESERVER_KILL_AFTER is the number of the task after
-which everything of this run on the controller is killed with SIGKILL, 0 for none.
+HOMESERVER_KILL_LIST names a file that gets one line per such task. HOMESERVER_KILL_AFTER is the number of the task after
+which everything of this run on the controller is killed with SIGKILL, HOMESERVER_KILL_TASK that task's name.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class CallbackModule(CallbackBase):
         super().__init__(*arguments, **keywords)
         self.number = 0
         self.after = int(os.environ.get("HOMESERVER_KILL_AFTER") or 0)
+        self.task = os.environ.get("HOMESERVER_KILL_TASK")
         self.list = os.environ.get("HOMESERVER_KILL_LIST")
 
     def v2_runner_on_ok(self, result):
@@ -86,7 +87,7 @@ class CallbackModule(CallbackBase):
         if self.list:
             with open(self.list, "a", encoding="utf-8") as stream:
                 stream.write(f"{host.get_name()}\t{task.action}\t{task.get_name()}\n")
-        if self.number == self.after:
+        if self.number == self.after or (self.task and self.task == task.name):
             kill()
 
 
