@@ -47,8 +47,8 @@ shift
 exec "$@"
 """
 
-# What a killed mmdebstrap has mounted goes with it, and is not there when its directory is removed.
-OWN_MOUNTS = ("unshare", "-m", "--propagation", "slave")
+# A build dies with the command that started it, and its mounts with it: nothing is mounted where the next one cleans up.
+OWN_MOUNTS = ("setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-p", "--propagation", "slave", "--fork", "--kill-child", "--mount-proc")
 
 
 def mirror() -> str:
@@ -109,7 +109,7 @@ def build(names: list[str]) -> None:
 
 def _podman(*argv: str) -> list[str]:
     return [
-        *("unshare", "-m", "--propagation", "slave", "sh", "-ec", PRIVATE, "sh", " ".join(PODMAN_STATE)),
+        *(*OWN_MOUNTS, "sh", "-ec", PRIVATE, "sh", " ".join(PODMAN_STATE)),
         *("podman", "--root", f"{store()}/images", "--runroot", "/run/containers/storage", "--cgroup-manager", "cgroupfs", "--events-backend", "none", *argv),
     ]
 
