@@ -89,7 +89,7 @@ STAGES = (
         "images",
         "test",
         "images of the lab's hosts",
-        ("tests/lab/lab", "images", "bookworm", "trixie"),
+        ("tests/lab/lab", "images"),
         group="lab",
         minutes=20,
         debian=("base", "lab"),
@@ -290,12 +290,18 @@ def chosen(tier: str, patterns: list[str]) -> list[Stage]:
     for pattern in patterns:
         if not any(fnmatch.fnmatch(stage.name, pattern) for stage in STAGES):
             sys.exit(f"stages: there is no stage {pattern}; there are: {' '.join(stage.name for stage in STAGES)}")
-    return [stage for stage in STAGES if any(fnmatch.fnmatch(stage.name, pattern) for pattern in patterns)]
+    names = {stage.name for stage in STAGES if any(fnmatch.fnmatch(stage.name, pattern) for pattern in patterns)}
+    # What a stage cannot do without comes along; after others it only stands back.
+    names |= {"images" for stage in STAGES if stage.name in names and "images" in stage.after}
+    return [stage for stage in STAGES if stage.name in names]
 
 
-def as_root() -> None:
+def as_root(stages: list[Stage]) -> None:
     """The lab makes namespaces and bridges. Without root, the whole run goes through sudo once, rather than each stage by itself."""
     if os.geteuid() == 0:
+        return
+    namespaces = subprocess.run(["unshare", "-mrn", "true"], check=False, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+    if namespaces and not any("lab" in stage.debian for stage in stages):
         return
     for path in (p for p in os.environ.get("PATH", "").split(":") if os.access(os.path.join(p, "sudo"), os.X_OK)):
         print("stages: this needs root (namespaces, bridges): going on through sudo", flush=True)
@@ -323,7 +329,7 @@ def main() -> int:
             print(f"{stage.name.ljust(18)} {stage.tier.ljust(6)} {stage.what}")
         return 0
     stages = chosen(args.tier, args.stages)
-    as_root()
+    as_root(stages)
     started = time.monotonic()
     groups = sorted({group for stage in stages for group in stage.debian})
     venvs = [name for name in ("dev", "core218", "newest", "importer") if any(stage.venv == name for stage in stages)]
