@@ -217,7 +217,9 @@ class _Block:
 
     def services(self) -> None:
         texts = self.texts
-        if self.report["outcome"] not in ("done",) or not self._rows:
+        if self.report["outcome"].startswith("failed"):
+            return
+        if self.report["outcome"] != "done" or not self._rows:
             for service in self.report["services"]:
                 for family, decision in service["families"].items():
                     if decision["path"] != "impossible":
