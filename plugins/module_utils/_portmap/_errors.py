@@ -21,6 +21,10 @@ class NoGatewayError(PortmapError):
     """No router answered, or none that may be used."""
 
 
+class NoNatError(NoGatewayError):
+    """There is nothing to map, because this host is on the Internet itself."""
+
+
 class GatewayError(PortmapError):
     """The router answered something that cannot be used, or stopped answering."""
 

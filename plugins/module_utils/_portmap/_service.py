@@ -18,7 +18,7 @@ from .._ownership import OwnershipError, host_id
 from .._plan import Plan
 from ._apply import apply
 from ._discovery import at_location, check_address, discover, is_location
-from ._errors import BadRequestError, NoGatewayError, PortmapError, ProtocolError
+from ._errors import BadRequestError, NoGatewayError, NoNatError, PortmapError, ProtocolError
 from ._links import Link, read_links
 from ._model import Entry, Gateway, Wanted
 from ._planning import Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
@@ -85,7 +85,7 @@ def _behind_nat(links: list[Link]) -> list[Link]:
     """Leave out links on which this host has a global address: the next hop there is the provider's, and there is no NAT to open."""
     behind = [link for link in links if not is_publishable(link.source)]
     if links and not behind:
-        raise NoGatewayError(
+        raise NoNatError(
             f"this host has the global address {links[0].source} on {links[0].interface}, so there is no NAT and no port to map; if a router maps ports all the"
             " same, name it as the gateway"
         )
@@ -136,6 +136,10 @@ def run(request: Request, selection: Selection, check_mode: bool, opener: Opener
         _run(request, selection, check_mode, opener, result)
     except (PortmapError, OwnershipError) as error:
         result.error = str(error)
+        if not result.data["mappings"]:
+            # It ended before the mappings were judged; each gets its row all the same.
+            rows = [Row(one.name, one.protocol, one.external_port, one.port, "error", one.external_port, error=result.error) for one in request.wanted]
+            result.data["mappings"] = [_row_data(row, None, None) for row in rows]
     return result
 
 
@@ -149,7 +153,8 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         if request.state == "present":
             raise
         # Nothing can be read and nothing removed. On most lines without UPnP nothing was ever mapped, so this is no failure.
-        result.warnings.append(f"no mapping could be looked for: {error}")
+        if not isinstance(error, NoNatError):
+            result.warnings.append(f"no mapping could be looked for: {error}")
         result.data["mappings"] = [_row_data(row, None, None) for row in plan_absent(request.named, (), Host("", "")).rows]
         return
     result.data["gateway"] = gateway_data(gateway)

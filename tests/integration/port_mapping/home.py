@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,9 @@ allow {first_port}-65535 192.168.77.0/24 1-65535
 deny 0-65535 0.0.0.0/0 0-65535
 """
 
+#: Each host has an id of its own; the mount is seen by that one process only.
+_MACHINE_ID = 'mount --bind "$1" /etc/machine-id; shift; exec "$@"'
+
 _RUNNER = """
 import importlib, json, sys
 from ansible.module_utils import basic
@@ -101,6 +105,8 @@ class Home:
     def start(self) -> None:
         """Make the namespaces and their links."""
         wan_net = self.wan.rpartition(".")[0]
+        for name in (self.host, self.neighbour):
+            (self.directory / f"id-{name}").write_text(f"{uuid.uuid4().hex}\n")
         lines = [f"netns add {name}" for name in (self.host, self.neighbour, self.router, self.internet)]
         _ip(lines)
         _ip(["link set lo up", "link add lan0 type bridge"], self.router)
@@ -179,7 +185,9 @@ class Home:
     def module(self, name: str, namespace: str | None = None, check_mode: bool = False, **options: Any) -> dict[str, Any]:
         """Run a module as Ansible would, on the host unless said otherwise."""
         arguments = {"ANSIBLE_MODULE_ARGS": {"_ansible_check_mode": check_mode, "_ansible_diff": True, **options}}
-        output = self.run(namespace or self.host, sys.executable, "-c", _RUNNER, name, text=json.dumps(arguments), check=False)
+        namespace = namespace or self.host
+        command = ["sh", "-ec", _MACHINE_ID, "sh", str(self.directory / f"id-{namespace}"), sys.executable, "-c", _RUNNER, name]
+        output = self.run(namespace, *command, text=json.dumps(arguments), check=False)
         result: dict[str, Any] = json.loads(output)
         return result
 

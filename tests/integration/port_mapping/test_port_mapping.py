@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -146,6 +147,28 @@ def test_mapping_of_another_homeserver_is_foreign(home: Home) -> None:
     assert not home.module("port_mapping", state="absent")["changed"]
 
 
+def test_two_hosts_that_want_one_port(home: Home) -> None:
+    assert home.module("port_mapping", home.neighbour, mappings=[WEB])["changed"]
+    late = home.module("port_mapping", mappings=[WEB], adopt=True)
+    assert states(late) == ["foreign"]
+    assert "another host that this collection manages" in late["msg"]
+    assert not home.module("port_mapping", state="absent")["changed"]
+    assert [row["owner"] for row in home.module("port_mapping_info", home.neighbour)["mappings"]] == ["ours"]
+
+
+def test_two_hosts_that_want_one_port_at_once(home: Home) -> None:
+    for _attempt in range(3):
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(home.module, "port_mapping", namespace, mappings=[TLS, WEB]) for namespace in (home.host, home.neighbour)]
+            results = [future.result() for future in asked]
+        winners = [result for result in results if not result.get("failed")]
+        assert len(winners) <= 1
+        # Either one has all, or nobody has anything: never half of it.
+        assert len(home.forwards()) == (2 if winners else 0), results
+        for namespace in (home.host, home.neighbour):
+            home.module("port_mapping", namespace, state="absent")
+
+
 def test_a_moved_service_leaves_nothing_behind(home: Home) -> None:
     home.module("port_mapping", mappings=[WEB, TLS])
     moved = home.module("port_mapping", mappings=[{**WEB, "external_port": 8081}])
@@ -282,6 +305,24 @@ def test_a_silent_router_costs_a_bounded_time(own_home: Home, silence: str) -> N
     assert not gone["changed"]
     assert gone["gateway"] is None
     assert time.monotonic() - start < 8
+
+
+def test_a_firewall_on_the_host_that_admits_answers_only(own_home: Home) -> None:
+    home = own_home
+    home.start_daemon()
+    rules = "table inet strict {\nchain input {\ntype filter hook input priority 0; policy drop;\nct state established,related accept\n}\n}\n"
+    home.run(home.host, "nft", "-f", "-", text=rules)
+    assert home.module("port_mapping_info")["elapsed"] < 1
+    assert home.module("port_mapping", mappings=[WEB])["changed"]
+
+
+def test_a_router_that_answers_multicast_only(own_home: Home) -> None:
+    home = own_home
+    home.start_daemon()
+    home.run(home.router, "nft", "insert", "rule", "inet", "filter", "input", "ip", "daddr", ROUTER, "udp", "dport", "1900", "reject")
+    info = home.module("port_mapping_info")
+    assert info["available"], info["reason"]
+    assert info["elapsed"] < 1
 
 
 def test_two_uplinks(own_home: Home) -> None:

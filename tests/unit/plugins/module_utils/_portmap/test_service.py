@@ -167,6 +167,7 @@ def test_a_wan_address_that_the_internet_cannot_reach(wan: str | None, words: st
     assert result.error is not None
     assert words in result.error
     assert gateway.writes == []
+    assert [(row["state"], row["error"]) for row in result.data["mappings"]] == [("error", result.error)]
     assert present(gateway, WEB, require_global_wan=False).changed
     assert absent(gateway).error is None
 
@@ -249,6 +250,9 @@ def test_a_host_with_a_global_address_asks_nobody(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(NoGatewayError):
             service.open_gateway(Selection())
         assert asked == expected
+    monkeypatch.setattr(service, "read_links", lambda *_arguments: [outside])
+    gone = run(Request("absent"), Selection(), False)
+    assert (gone.error, gone.changed, gone.warnings) == (None, False, [])
     # Whoever names it knows better.
     for selection in (Selection(interface="eth1"), Selection(gateway="44.128.1.1")):
         monkeypatch.setattr(service, "read_links", lambda *_arguments: [outside])
