@@ -172,7 +172,9 @@ class Pace:
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next event is allowed, 0 if it is allowed now."""
-        return max(0.0, self._next - self._credit - now)
+        wait = self._next - self._credit - now
+        # Less than this is rounding.
+        return wait if wait > 1e-9 else 0.0
 
     def take(self, now: float) -> None:
         """Count one event."""
@@ -287,8 +289,13 @@ class Engine:
     def _feed(self) -> Iterator[int]:
         for index, target in enumerate(self._targets):
             base = index << 16
-            for port in target.ports:
-                yield base | port
+            for position in range(len(target.ports)):
+                yield base | position
+
+    def _split(self, key: int) -> tuple[Target, int]:
+        """Return the target and the port that a key stands for: a key is the target's number and the port's place in its list."""
+        target = self._targets[key >> 16]
+        return target, target.ports[key & 0xFFFF]
 
     def _one_round(self, keys: Iterator[int], last: bool) -> None:
         clock = self._clock
@@ -381,8 +388,7 @@ class Engine:
 
     def _start(self, key: int, now: float, last: bool) -> int:
         """Send one probe. Return 0, or the error number of a limit of this host that kept it from being sent."""
-        target = self._targets[key >> 16]
-        port = key & 0xFFFF
+        target, port = self._split(key)
         address = target.address
         if address in self._dead:
             self._finish_dead(key, target, port)
@@ -495,7 +501,7 @@ class Engine:
             self._pauses += 1
             return True
         self._persisting = True
-        outcome = Outcome(self._targets[key >> 16], key & 0xFFFF, _states.ERROR, _states.HIGH, self._round)
+        outcome = Outcome(*self._split(key), _states.ERROR, _states.HIGH, self._round)
         outcome.errno = number
         self._emit(key, outcome)
         return False
@@ -681,7 +687,7 @@ class Engine:
         options = self._options
         local = self._dropped_here(silent)
         for key in silent:
-            target, port = self._targets[key >> 16], key & 0xFFFF
+            target, port = self._split(key)
             if target.address in self._dead:
                 self._finish_dead(key, target, port)
                 continue
@@ -697,7 +703,7 @@ class Engine:
             step = max(1, len(closed) // _CLOSED_SAMPLE)
             if self._dropped_here(closed[::step][:_CLOSED_SAMPLE]):
                 for key, confidence in self._dropped_here(closed).items():
-                    outcome = Outcome(self._targets[key >> 16], key & 0xFFFF, _states.LOCAL_REJECT, confidence, options.attempts)
+                    outcome = Outcome(*self._split(key), _states.LOCAL_REJECT, confidence, options.attempts)
                     outcome.errno = errno.ECONNREFUSED
                     self._summary.counts[_states.CLOSED] -= 1
                     self._emit(key, outcome)
@@ -748,12 +754,12 @@ class Engine:
         before = counters.read()
         try:
             for key in keys:
-                target = self._targets[key >> 16]
+                target, port = self._split(key)
                 sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
                 socks.append(sock)
                 if self._options.interface is not None:
                     self._bind(sock, target)
-                sock.connect_ex(target.sockaddr(key & 0xFFFF))
+                sock.connect_ex(target.sockaddr(port))
             after = counters.read()
         except OSError:
             return 0
@@ -766,10 +772,10 @@ class Engine:
 
     def _refused_datagram(self, key: int) -> bool:
         """Whether this host refuses a datagram to the same port: a rule for every protocol covers TCP too."""
-        target = self._targets[key >> 16]
+        target, port = self._split(key)
         try:
             with socket.socket(target.family, socket.SOCK_DGRAM) as sock:
-                sock.connect(target.sockaddr(key & 0xFFFF))
+                sock.connect(target.sockaddr(port))
                 sock.send(b"")
         except OSError as error:
             return error.errno == errno.EPERM

@@ -8,6 +8,8 @@ Private to this collection.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,13 +25,22 @@ class ProbeInputError(ValueError):
 class PortSet:
     """Ports in the order in which they were asked for, each once."""
 
-    __slots__ = ("ranges",)
+    __slots__ = ("_starts", "ranges")
 
     def __init__(self, ranges: Iterable[tuple[int, int]]) -> None:
         kept: list[tuple[int, int]] = []
         for first, last in ranges:
             kept.extend(_without((first, last), kept))
         self.ranges = tuple(kept)
+        self._starts: list[int] = []
+        count = 0
+        for first, last in self.ranges:
+            self._starts.append(count)
+            count += last - first + 1
+
+    def __getitem__(self, position: int) -> int:
+        index = bisect_right(self._starts, position) - 1
+        return self.ranges[index][0] + position - self._starts[index]
 
     def __iter__(self) -> Iterator[int]:
         for first, last in self.ranges:

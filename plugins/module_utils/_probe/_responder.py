@@ -373,6 +373,8 @@ class Responder:
                     handler(sock, family, redirected)
         self.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(self._directory))
         if last is not None:
             self._report(last)
             last.close()
