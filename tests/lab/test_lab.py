@@ -40,7 +40,7 @@ ASK = "import socket,sys\nprint(socket.create_connection((sys.argv[1],int(sys.ar
 
 
 def lab(*argv: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, str(HERE / "lab"), *argv], input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, str(HERE / "lab.py"), *argv], input=stdin, capture_output=True, text=True, timeout=120, check=False)
     assert not check or done.returncode == 0, f"lab {' '.join(argv)}: {done.stderr}"
     return done
 
@@ -214,7 +214,7 @@ def test_a_killed_lab_is_swept() -> None:
 def test_a_killed_up_is_swept(after: float) -> None:
     name = f"{PREFIX}-half"
     before = machine(name)
-    started = subprocess.Popen([sys.executable, str(HERE / "lab"), "up", str(lines.LINES / "cgn.yml"), "--name", name], stderr=subprocess.DEVNULL)
+    started = subprocess.Popen([sys.executable, str(HERE / "lab.py"), "up", str(lines.LINES / "cgn.yml"), "--name", name], stderr=subprocess.DEVNULL)
     time.sleep(after)
     started.kill()
     started.wait()

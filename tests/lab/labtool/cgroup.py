@@ -19,7 +19,7 @@ def mount_point(mountinfo: str | None = None) -> Path:
     text = mountinfo if mountinfo is not None else Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     found = []
     for line in text.splitlines():
-        left, _, right = line.partition(" - ")
+        left, right = line.split(" - ", 1)
         if right.split(" ", 1)[0] == "cgroup2":
             found.append(left.split()[4])
     # Others may have mounted it a second time somewhere; these two places are the machine's own.

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,9 @@ def write_key(places: Places) -> str:
 def write_ssh(places: Places, topology: Topology) -> None:
     """An ssh_config that puts any ssh on the lab's network: a helper enters it and hands the connected socket over."""
     helper = places.state / "fdpass"
-    helper.write_bytes(FDPASS.read_bytes())
+    # ssh runs it for each connection, so it starts without what it does not use.
+    python = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
+    helper.write_text(f"#!{python} -IS\n{FDPASS.read_text(encoding='ascii')}", encoding="ascii")
     helper.chmod(0o755)
     (places.state / "cp").mkdir(mode=0o700)
     parts = [f"Host {host.name}\n  HostName {host.ssh}\n" for host in topology.hosts.values()]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import secrets
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import cgroup, holder, images, inventory, line, render
+from . import cgroup, holder, images, inventory, limits, line, render
 from .ready import __file__ as READY
 from .topology import Host, Topology, plan
 from .util import NAME, RUN, LabError, Places, locked, run, say, store
@@ -37,6 +36,7 @@ def up(places: Places, line_file: Path, server_os: str, seed: int | None, replac
         if cgroup.lab_pid(places.name) and places.complete.exists() and not replace:
             raise LabError(f"lab {places.name!r} is up already: tests/lab/lab down --name {places.name}, or --replace, or another --name")
         _teardown(places)
+        limits.make_room(len(topology.hosts))
         say(f"lab {places.name}: line {the_line.name}, server {server_os}, seed {topology.seed}")
         try:
             _create(places, topology, pictures)
@@ -107,17 +107,18 @@ def _write_host(places: Places, content: render.HostFiles, host: Host) -> None:
     (top / "net").write_text("\n".join(["set -eu", *content.net, ""]), encoding="ascii")
 
 
-def _limits() -> list[str]:
-    # podman asks for more than the machine may allow, and fails; so ask for what there is, with the usual soft limit.
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    most = 524288 if files == resource.RLIM_INFINITY else min(files, 524288)
-    return ["--ulimit", f"nofile={min(1024, most)}:{most}", "--ulimit", f"nproc={processes}:{processes}"]
-
-
 def _start(places: Places, host: Host, image: str, topology: Topology) -> None:
     argv = ["run", "-d", "--pull=never", "--name", host.name, "--hostname", host.name, "--no-hosts", "--dns", str(topology.resolver)]
-    argv += ["--systemd=always", "--restart=always", "--privileged", "--pids-limit", "0", *_limits(), "-v", f"{places.state}/hosts/{host.name}:/lab:ro"]
+    argv += [
+        "--systemd=always",
+        "--restart=always",
+        "--privileged",
+        "--pids-limit",
+        "0",
+        *limits.of_container(),
+        "-v",
+        f"{places.state}/hosts/{host.name}:/lab:ro",
+    ]
     for leg in host.interfaces:
         six = f",ip6={leg.v6.ip}" if leg.v6 else ""
         argv += ["--network", f"{leg.segment}:ip={leg.v4.ip}{six},mac={leg.mac},interface_name={leg.name}"]

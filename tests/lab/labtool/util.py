@@ -53,7 +53,7 @@ def run(argv: Sequence[str], what: str = "", timeout: float = 60, env: dict[str,
 
 def packages() -> list[str]:
     """The Debian packages that the lab needs on this machine."""
-    lines = (LAB_DIR / "packages.txt").read_text(encoding="utf-8").splitlines()
+    lines = (CHECKOUT / "requirements" / "debian-lab.txt").read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
