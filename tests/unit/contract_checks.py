@@ -23,7 +23,8 @@ COLLECTION = "homeserver.hardening"
 # Roles that put others together. The rest only do their own job; all may use the base.
 ORCHESTRATORS = {"publish", "diagnose"}
 BASE = "homeserver"
-# Role inputs that another role's defaults may refer to, with the reason.
+# The inputs of the base are for the whole collection, so every role's defaults and vars may refer to them.
+# Other inputs that another role's defaults may refer to, with the reason:
 SHARED_DEFAULTS = {
     ("diagnose", "publish_services"): "what shall be published is what a diagnosis makes a plan for",
 }
@@ -346,7 +347,7 @@ def check_role_variables(root: Path) -> list[str]:
             for text in texts:
                 for word in re.findall(r"(?<![\w.])_*[a-z]\w*", text):
                     other = foreign.get(word)
-                    if other is None or (part == "defaults" and (other == BASE or (name, word) in SHARED_DEFAULTS)):
+                    if other is None or (part in ("defaults", "vars") and (other == BASE or (name, word) in SHARED_DEFAULTS)):
                         continue
                     bad.append(f"{where}: {word} is a variable of the role {other}")
                 bad += [f"{where}: {found} is internal to another role" for pattern in internal for found in pattern.findall(text)]
