@@ -43,7 +43,7 @@ def tcp(host, port):
 def udp(host, port):
     """Ask with a challenge that must come back."""
     challenge = secrets.token_hex(8)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(TIMEOUT / 3)
         for _attempt in range(3):
             try:

@@ -32,15 +32,27 @@ class Page(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """One socket for IPv4 and IPv6."""
+
+    address_family = socket.AF_INET6
+
+    def server_bind(self):
+        """Bind."""
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
 def echo(port):
     """Return each datagram behind the token."""
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("0.0.0.0", port))
+    server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    server.bind(("::", port))
     while True:
         data, client = server.recvfrom(512)
         server.sendto(f"{TOKEN} udp {port} {client[0]} ".encode() + data, client)
 
 
 for number in (80, 443):
-    threading.Thread(target=http.server.ThreadingHTTPServer(("0.0.0.0", number), Page).serve_forever, daemon=True).start()
+    threading.Thread(target=Server(("::", number), Page).serve_forever, daemon=True).start()
 echo(51820)

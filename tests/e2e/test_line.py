@@ -74,6 +74,13 @@ class TestPossible:
         assert set(home.from_outside().values()) == {"open"}, home.from_outside()
         assert home.resolve() == [home.lab.vars["lab_wan_address"]]
 
+    def test_seen_over_ipv6(self, home: lablib.Home) -> None:
+        """Where the server has a global IPv6 address, it is found there as well; where it has none, no name says so."""
+        address = home.lab.vars["lab_server_wan_ipv6"]
+        assert home.resolve("AAAA") == ([address] if address else [])
+        if address:
+            assert set(home.from_outside(address=address).values()) == {"open"}, home.from_outside(address=address)
+
     def test_nothing_else_opened(self, home: lablib.Home) -> None:
         """The ports next to the published ones stay as they were."""
         rows = [{"name": f"p{port}", "protocol": "tcp", "port": port} for port in (22, 81, 8080, 8444)]

@@ -243,6 +243,9 @@ class Responder:
                 sock.setsockopt(level, _IPV6_RECVORIGDSTADDR if family == "ipv6" else _IP_RECVORIGDSTADDR, 1)
                 # An ordinary socket cannot answer from a port that the service holds.
                 self._raw[family] = socket.socket(_FAMILIES[family], socket.SOCK_RAW, socket.IPPROTO_RAW)
+            if protocol == "tcp":
+                # Connections taken here end with the service's own port in TIME_WAIT; without this, the service could not be restarted for a minute.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((_LOOPBACK[family], 0))
             if protocol == "tcp":
                 sock.listen(_MOST_CONNECTIONS)
