@@ -22,8 +22,8 @@ options:
   state:
     description:
       - V(present) makes the record right.
-      - V(absent) takes back what this host published and proves that no authority has it any more. The options are then read from the files that
-        the role P(homeserver.hardening.ddns#role) left on the host, if O(name) is not given.
+      - V(absent) takes back what this host published and proves that no authority has it any more. No other option is needed as long as the
+        secret is where the role P(homeserver.hardening.ddns#role) put it.
     type: str
     choices: [present, absent]
     default: present
@@ -83,12 +83,19 @@ options:
     description: The addresses to publish, at most one for each family.
     type: list
     elements: str
+  gateway:
+    description: With O(address_source=router), the address of the router, or the URL of its UPnP description. By default it is searched for.
+    type: str
   resolver:
     description: Addresses of the resolvers to find the authorities with; by default those in C(/etc/resolv.conf).
     type: list
     elements: str
   adopt:
     description: Take over records of the name that this host did not publish. O(state=absent) then puts them back.
+    type: bool
+    default: false
+  leave_record:
+    description: With O(state=absent), forget the record without taking it back, for instance because the provider is gone.
     type: bool
     default: false
   readback_timeout:
@@ -202,7 +209,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ddns._engine import Engine
+from ..module_utils._ddns._engine import Engine, forget
 from ..module_utils._ddns._request import prepare
 from ..module_utils._ddns._result import LAGGING, DdnsError, Outcome
 from ..module_utils._dns._survey import rfc3339
@@ -226,8 +233,10 @@ def main() -> None:
             "address_source": {"type": "str", "choices": ["interface", "router", "command", "static"], "default": "interface"},
             "address_command": {"type": "list", "elements": "str"},
             "addresses": {"type": "list", "elements": "str"},
+            "gateway": {"type": "str"},
             "resolver": {"type": "list", "elements": "str"},
             "adopt": {"type": "bool", "default": False},
+            "leave_record": {"type": "bool", "default": False},
             "readback_timeout": {"type": "float", "default": 20},
             "state_dir": {"type": "path", "default": "/var/lib/homeserver"},
             "run_id": {"type": "str", "default": ""},
@@ -239,8 +248,11 @@ def main() -> None:
     outcome = Outcome("unchanged", "", name=module.params["name"] or "")
     try:
         state = StateDir(module.params["state_dir"])
-        prepared = prepare(module.params, state)
-        if prepared is None:
+        leave = not present and module.params["leave_record"]
+        prepared = None if leave else prepare(module.params, state)
+        if leave:
+            outcome = forget(state, apply=not module.check_mode)
+        elif prepared is None:
             outcome.message = "this host publishes no name"
         else:
             engine = Engine(prepared[0], prepared[1], state, apply=not module.check_mode, now=True, run_id=module.params["run_id"])

@@ -35,7 +35,7 @@ _MIN_TTL, _MAX_TTL = 1, 86400
 _KEYS = frozenset(
     {
         *("name", "zone", "provider", "server", "server_port", "tsig_name", "tsig_algorithm", "ttl", "families"),
-        *("address_source", "address_command", "addresses", "resolver", "adopt", "readback_timeout", "state_dir"),
+        *("address_source", "address_command", "addresses", "gateway", "resolver", "adopt", "readback_timeout"),
     }
 )
 
@@ -56,6 +56,7 @@ class Config:
     address_source: str
     address_command: tuple[str, ...]
     addresses: tuple[str, ...]
+    gateway: str
     resolver: tuple[str, ...]
     adopt: bool
     readback_timeout: float
@@ -106,10 +107,25 @@ class Config:
             address_source=source,
             address_command=command,
             addresses=addresses,
+            gateway=str(data.get("gateway") or ""),
             resolver=tuple(_address("resolver", text) for text in data.get("resolver") or ()),
             adopt=bool(data.get("adopt", False)),
             readback_timeout=_number("readback_timeout", data.get("readback_timeout", 20), 0, 600),
         )
+
+    def to_take_back(self) -> dict[str, Any]:
+        """Return those settings that are needed to take back what was published."""
+        return {
+            "name": self.full_name,
+            "zone": name_to_text(self.zone),
+            "provider": self.provider,
+            "server": self.server,
+            "server_port": self.server_port,
+            "tsig_name": self.tsig_name,
+            "tsig_algorithm": self.tsig_algorithm,
+            "families": list(self.families),
+            "resolver": list(self.resolver),
+        }
 
     def key(self, secret: str) -> Key:
         """Return the key that updates are signed with."""
@@ -138,17 +154,20 @@ def read_config(path: str = CONFIG_FILE) -> dict[str, Any]:
     return data
 
 
-def read_secret(path: str | None = None) -> str:
-    """Read the secret: from systemd's credentials in a service, else from the file that they come from."""
-    if path is None:
-        directory = os.environ.get("CREDENTIALS_DIRECTORY")
-        path = os.path.join(directory, CREDENTIAL) if directory else CREDENTIAL_FILE
+def read_secret(path: str = CREDENTIAL_FILE) -> str:
+    """Read the secret: from systemd's credentials in a service, else from the file that they come from.
+
+    In a container whose root is not mounted "shared", systemd 252 gives the service an empty directory instead of the credential.
+    """
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    handed = os.path.join(directory, CREDENTIAL) if directory else ""
+    source = handed if handed and os.path.exists(handed) else path
     try:
-        with open(path, encoding="ascii") as stream:
+        with open(source, encoding="ascii") as stream:
             return stream.read(4096).strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise DdnsError(CONFIG, f"the TSIG secret cannot be read from {path} ({reason}); run the role ddns again, as root") from error
+        raise DdnsError(CONFIG, f"the TSIG secret cannot be read from {source} ({reason}); run the role ddns again, as root") from error
 
 
 def _bad(option: str, value: Any, reason: str) -> DdnsError:

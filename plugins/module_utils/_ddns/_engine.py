@@ -98,8 +98,10 @@ class Engine:
 
     def _run(self, job: Callable[[], None]) -> Outcome:
         try:
+            made = not os.path.isdir(self._state.path)
             with self._alone():
                 self._memory = Memory.load(self._state)
+                self._memory.made_directory |= made
                 try:
                     self._check_name()
                     if not self._held_back():
@@ -171,7 +173,7 @@ class Engine:
             return
         if not self._memory.owned and not self._memory.lagging and (self._now or self._outcome.result == UNCHANGED):
             # Nothing is published, and nothing may be: a run that somebody watched leaves no trace.
-            self._state.remove(FILE)
+            self._leave_no_trace()
             return
         memory, outcome, now = self._memory, self._outcome, self._parts.clock()
         held_back = outcome.result == RETRY and memory.not_before > now
@@ -285,7 +287,7 @@ class Engine:
         for rtype in changing:
             if rtype not in memory.owned and before[rtype].values:
                 memory.originals[rtype] = before[rtype]
-        memory.name, memory.server, memory.zone = self._config.full_name, self._config.server, name_to_text(self._config.zone)
+        memory.name, memory.settings = self._config.full_name, self._config.to_take_back()
         memory.intended = dict(changing)
         memory.lagging = True
         # Whoever dies between here and the answer leaves word of what may be there.
@@ -312,7 +314,7 @@ class Engine:
     def _settle(self, wanted: Mapping[str, RecordSet]) -> None:
         """Note what is published by this host now."""
         memory = self._memory
-        memory.name, memory.server, memory.zone = self._config.full_name, self._config.server, name_to_text(self._config.zone)
+        memory.name, memory.settings = self._config.full_name, self._config.to_take_back()
         memory.intended = {}
         for rtype, record_set in wanted.items():
             if self._config.wants(rtype):
@@ -388,10 +390,13 @@ class Engine:
         self._forget(self._outcome.message + left, OK if wanted else UNCHANGED)
 
     def _forget(self, message: str, result: str = UNCHANGED) -> None:
-        self._memory = Memory()
-        if self._apply:
-            self._state.remove(FILE)
+        self._memory = Memory(made_directory=self._memory.made_directory)
         self._finish(result, message)
+
+    def _leave_no_trace(self) -> None:
+        self._state.remove(FILE)
+        if self._memory.made_directory:
+            self._state.remove_if_empty()
 
     # -- words ------------------------------------------------------------------------------------------------------------------------------
 
@@ -401,6 +406,16 @@ class Engine:
     @staticmethod
     def _shown(wanted: Mapping[str, RecordSet]) -> str:
         return ", ".join(f"{rtype} {' '.join(item.values) if item.values else '(none)'}" for rtype, item in wanted.items())
+
+
+def forget(state: StateDir, apply: bool) -> Outcome:
+    """Forget what was published without taking it back."""
+    memory = Memory.load(state)
+    left = [{"type": rtype, "records": list(item.values)} for rtype, item in {**memory.published, **memory.intended}.items() if item.values]
+    if apply and state.remove(FILE) and memory.made_directory:
+        state.remove_if_empty()
+    message = f"{memory.name} was left as it is" if memory.name else "this host publishes no name"
+    return Outcome(UNCHANGED, message, name=memory.name, left=left)
 
 
 def _late(answer: Answer) -> str:

@@ -27,7 +27,9 @@ class Memory:
     """The content of the state file.
 
     Attributes:
-        name, zone, server: where it was published.
+        name: what was published, in full.
+        settings: where and by which key, without the secret: enough to take it back.
+        made_directory: this file's directory did not exist before, so it goes with it.
         published: by type, what this host put there.
         intended: by type, what it was about to put there when it was last heard of; written before the update is sent.
         originals: by type, what was there before this host came; only where it was taken over.
@@ -39,8 +41,8 @@ class Memory:
     """
 
     name: str = ""
-    zone: str = ""
-    server: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    made_directory: bool = False
     published: dict[str, RecordSet] = field(default_factory=dict)
     intended: dict[str, RecordSet] = field(default_factory=dict)
     originals: dict[str, RecordSet] = field(default_factory=dict)

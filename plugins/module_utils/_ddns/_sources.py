@@ -29,7 +29,7 @@ def make_source(config: Config) -> Source:
     if config.address_source == "interface":
         return _from_interface
     if config.address_source == "router":
-        return _from_router
+        return lambda family: _from_router(family, config.gateway)
     lines = config.addresses if config.address_source == "static" else _run(config.address_command)
     return lambda family: _pick(lines, family, config.address_source)
 
@@ -52,12 +52,12 @@ def _from_interface(family: str) -> str:
     return usable[0].address
 
 
-def _from_router(family: str) -> str:
+def _from_router(family: str, gateway: str) -> str:
     if family != "ipv4":
         # Without NAT the address of the host itself is the public one.
         return _from_interface(family)
     try:
-        address = open_gateway(Selection()).external_address()
+        address = open_gateway(Selection(gateway=gateway or None)).external_address()
     except PortmapError as error:
         raise DdnsError(NO_ADDRESS, f"the router did not say its address: {error}") from error
     if not address:
