@@ -83,8 +83,8 @@ def restore_script(directory: str, unit: str, saved: Saved, nft: str, remove_par
         "  exit 0",
         "fi",
     ]
-    # Not blocking: at boot the unit's start may wait for this very script.
-    lines += [f"try systemctl --no-block stop {quote(name)}" for name in saved.inactive_units]
+    # Not blocking: at boot the unit's start may wait for this very script. A unit that never came to be cannot be stopped.
+    lines += [f"systemctl --no-block stop {quote(name)} 2>/dev/null" for name in saved.inactive_units]
     for entry in saved.files:
         path = quote(entry.path)
         if entry.copy:
