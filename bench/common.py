@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -79,6 +80,23 @@ def best(*functions: Callable[[], object], repetitions: int = REPETITIONS) -> li
             function()
             times[position] = min(times[position], time.perf_counter() - begin)
     return times
+
+
+# A process begins with the peak of the one that started it, so a small one stands between.
+_WITNESS = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(status, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def peak_memory(command: Sequence[str]) -> float:
+    """Run a program and return the most memory that it held, in MiB. Less than about 10 cannot be told."""
+    done = subprocess.run([sys.executable, "-ISc", _WITNESS, *command], stdout=subprocess.PIPE, text=True, check=True)
+    status, kibibytes = done.stdout.split()
+    if status != "0":
+        raise RuntimeError(f"{command[0]} ended with status {status}")
+    return int(kibibytes) / 1024
 
 
 def _number(value: float | None, unit: str) -> str:

@@ -53,3 +53,14 @@ def test_minimum_of_turns(common):
     assert calls == ["a", "b"] * 3
     assert len(times) == 2
     assert all(0 <= value < 1 for value in times)
+
+
+def test_peak_memory_is_that_of_the_program(common):
+    """However large the process is that asks."""
+    ballast = bytearray(80 << 20)
+    small = common.peak_memory([sys.executable, "-ISc", "pass"])
+    large = common.peak_memory([sys.executable, "-ISc", "x = b'x' * (50 << 20)"])
+    assert len(ballast) / (1 << 20) > small + 30
+    assert 45 < large - small < 60
+    with pytest.raises(RuntimeError, match="status 3"):
+        common.peak_memory([sys.executable, "-ISc", "raise SystemExit(3)"])
