@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import _proof
+from ..plugin_utils import _proof, _publication
 
 
 def publication_targets(services: Any, families: Any = ("ipv4", "ipv6")) -> list[dict[str, Any]]:
@@ -17,6 +17,13 @@ def publication_targets(services: Any, families: Any = ("ipv4", "ipv6")) -> list
     if not isinstance(services, list):
         raise AnsibleFilterError(f"publication_targets needs a list of services, not {type(services).__name__}")
     return _proof.targets({"services": services}, families)
+
+
+def publication_current(services: Any, interfaces: Any = (), mapping: Any = None) -> list[dict[str, Any]]:
+    """Return services of the journal with the addresses that they have now."""
+    if not isinstance(services, list):
+        raise AnsibleFilterError(f"publication_current needs a list of services, not {type(services).__name__}")
+    return _publication.readdress(services, _publication.Readings(interfaces, (), mapping or {}))
 
 
 def publication_proof(
@@ -33,7 +40,7 @@ def publication_proof(
     return _proof.judge_proof(plan, vantages, _by_vantage(nonce_probes), _by_vantage(service_probes), responder or {}, untested)
 
 
-def publication_closed(services: Any, probes: Any = None) -> list[dict[str, Any]]:
+def publication_closed(services: Any, probes: Any = None, responder: Any = None) -> list[dict[str, Any]]:
     """Return whether services that were taken back are closed from outside."""
     if not isinstance(services, list):
         raise AnsibleFilterError(f"publication_closed needs a list of services, not {type(services).__name__}")
@@ -42,6 +49,7 @@ def publication_closed(services: Any, probes: Any = None) -> list[dict[str, Any]
             "service": service["name"],
             "protocol": service["protocol"],
             "external_port": service["external_port"],
+            "port": service["port"],
             "family": family,
             "address": decision["address"],
             "method": decision["path"],
@@ -50,7 +58,7 @@ def publication_closed(services: Any, probes: Any = None) -> list[dict[str, Any]
         for family, decision in service["families"].items()
         if decision["path"] != "impossible"
     ]
-    return _proof.judge_closed(rows, _by_vantage(probes))
+    return _proof.judge_closed(rows, _by_vantage(probes), responder or {})
 
 
 def _by_vantage(results: Any) -> dict[str, Any]:
@@ -62,6 +70,7 @@ def _by_vantage(results: Any) -> dict[str, Any]:
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
+            "publication_current": publication_current,
             "publication_targets": publication_targets,
             "publication_proof": publication_proof,
             "publication_closed": publication_closed,

@@ -183,30 +183,35 @@ def _judge_row(
     return row
 
 
-def judge_closed(rows: Sequence[Mapping[str, Any]], probes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def judge_closed(
+    rows: Sequence[Mapping[str, Any]],
+    probes: Mapping[str, Sequence[Mapping[str, Any]]],
+    responder: Mapping[str, Any],
+) -> list[dict[str, Any]]:
     """Return, for services that were taken back, whether anything still answers from outside.
 
     Args:
-        rows: C({service, protocol, family, address, external_port, method}).
-        probes: rows of C(port_probe_info) by vantage.
+        rows: C({service, protocol, family, address, external_port, port, method}).
+        probes: rows of C(port_probe_info) by vantage, taken while the responder answered.
+        responder: result of C(probe_responder). Where it could not answer, silence of a UDP port says nothing.
     """
     judged = []
     for row in rows:
-        states = {
-            vantage: str(seen["state"])
-            for vantage, seen_rows in probes.items()
-            for seen in [_find_probe(seen_rows, {"protocol": row["protocol"], "external_port": row["external_port"]}, row["family"], row["address"])]
-            if seen is not None
-        }
-        known = [state for state in states.values() if state != "error"]
-        if not known:
-            state = UNTESTED
-        elif "open" in known:
+        seen = {}
+        for vantage, seen_rows in probes.items():
+            probe = _find_probe(seen_rows, row, row["family"], row["address"])
+            if probe is not None and probe["state"] != "error":
+                seen[vantage] = probe
+        listener = _find(responder.get("listeners") or (), row, row["family"], "port", row["port"])
+        answering = listener is not None and listener.get("mode") not in (None, "none")
+        if any(probe["state"] == "open" or probe.get("nonce_verified") for probe in seen.values()):
             # Without NAT and without a filter of ours an own service answers whatever this collection does.
             state = "open_unfiltered" if row["method"] == "direct" else "still_open"
+        elif not seen or (row["protocol"] == "udp" and not answering):
+            state = UNTESTED
         else:
             state = "closed"
-        judged.append({**row, "state": state, "observations": states})
+        judged.append({**row, "state": state, "observations": {vantage: probe["state"] for vantage, probe in seen.items()}})
     return judged
 
 

@@ -217,6 +217,18 @@ def plan_publication(
     return publication
 
 
+def readdress(services: Sequence[Mapping[str, Any]], readings: Readings) -> list[dict[str, Any]]:
+    """Return services of the journal with the addresses that they have now: a dynamic address may be somebody else's by now."""
+    current = []
+    for service in services:
+        families = {}
+        for family, decision in service["families"].items():
+            address = readings.publish_address(family) if decision["path"] == DIRECT else readings.gateway.get("wan_address")
+            families[family] = {**decision, "address": address or decision["address"]} if decision["path"] != IMPOSSIBLE else dict(decision)
+        current.append({**service, "families": families})
+    return current
+
+
 def _wanted_families(service: Service, readings: Readings) -> list[str]:
     if service.families:
         return list(service.families)

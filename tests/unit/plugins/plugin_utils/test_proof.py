@@ -158,21 +158,39 @@ def test_targets_are_what_can_be_reached_only():
     assert _proof.targets(plan, ["ipv4"]) == []
 
 
+def taken_back(method="port_mapping", protocol="tcp"):
+    return {"service": "https", "protocol": protocol, "external_port": 8443, "port": 443, "family": "ipv4", "address": "20.1.2.3", "method": method}
+
+
 @pytest.mark.parametrize(
-    ("method", "state", "verdict"),
+    ("method", "state", "nonce", "verdict"),
     [
-        ("port_mapping", "filtered", "closed"),
-        ("port_mapping", "closed", "closed"),
-        ("port_mapping", "open", "still_open"),
-        ("direct", "open", "open_unfiltered"),
-        ("port_mapping", "error", "untested"),
+        ("port_mapping", "filtered", None, "closed"),
+        ("port_mapping", "closed", None, "closed"),
+        ("port_mapping", "open", None, "still_open"),
+        ("port_mapping", "open", True, "still_open"),
+        ("direct", "open", False, "open_unfiltered"),
+        ("port_mapping", "error", None, "untested"),
     ],
 )
-def test_what_was_taken_back_must_not_answer(method, state, verdict):
-    row = {"service": "https", "protocol": "tcp", "external_port": 8443, "family": "ipv4", "address": "20.1.2.3", "method": method}
-    assert _proof.judge_closed([row], {"vps": [probe(state, None)]})[0]["state"] == verdict
+def test_what_was_taken_back_must_not_answer(method, state, nonce, verdict):
+    assert _proof.judge_closed([taken_back(method)], {"vps": [probe(state, nonce)]}, {})[0]["state"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("state", "nonce", "mode", "verdict"),
+    [
+        ("open_or_filtered", None, "bound", "closed"),
+        ("open_or_filtered", None, "none", "untested"),
+        ("open_or_filtered", None, None, "untested"),
+        ("open", True, "bound", "still_open"),
+    ],
+)
+def test_silence_of_a_udp_port_says_something_only_while_somebody_would_answer(state, nonce, mode, verdict):
+    listeners = [{"protocol": "udp", "family": "ipv4", "port": 443, "mode": mode}]
+    seen = {"vps": [{**probe(state, nonce), "protocol": "udp"}]}
+    assert _proof.judge_closed([taken_back(protocol="udp")], seen, {"listeners": listeners})[0]["state"] == verdict
 
 
 def test_what_nobody_looked_at_is_untested():
-    row = {"service": "https", "protocol": "tcp", "external_port": 8443, "family": "ipv4", "address": "20.1.2.3", "method": "port_mapping"}
-    assert _proof.judge_closed([row], {})[0]["state"] == "untested"
+    assert _proof.judge_closed([taken_back()], {}, {})[0]["state"] == "untested"

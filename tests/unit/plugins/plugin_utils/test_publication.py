@@ -123,3 +123,11 @@ def test_who_may_come_is_passed_to_the_firewall():
     assert publication.firewall_services[0]["allow_from"] == ["198.51.100.0/24"]
     assert "allow_from" not in publication.firewall_services[1]
     assert publication.as_data()["listeners"][0] == {"name": "http", "protocol": "tcp", "port": 80, "families": ["ipv4"]}
+
+
+def test_a_published_service_is_asked_for_at_its_present_address():
+    publication = plan([{"name": "http", "port": 80}]).as_data()
+    now = _publication.Readings([LAN], [ROUTE], router("20.7.7.7", "global"))
+    silent = _publication.Readings([LAN], [ROUTE], NO_ROUTER)
+    address = [_publication.readdress(publication["services"], readings)[0]["families"]["ipv4"]["address"] for readings in (now, silent)]
+    assert address == ["20.7.7.7", "20.1.2.3"]

@@ -167,7 +167,7 @@ def test_taken_back_is_counted_by_what_was_seen():
     ]
     seen = {80: "filtered", 8443: "open"}
     probes = [{"protocol": "tcp", "family": "ipv4", "address": "20.1.2.3", "port": port, "state": state} for port, state in seen.items()]
-    closed = _proof.judge_closed(rows, {"vps1": probes})
+    closed = _proof.judge_closed([{**row, "port": 1} for row in rows], {"vps1": probes}, {})
     text = block("en", kind="unpublish", plan=plan, closed=closed)
     assert "1 ports still answer" in text.splitlines()[0]
     assert "STILL OPEN" in text
