@@ -15,7 +15,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "plugins", "module_utils"))
 
-from _probe import _engine, _nonce, _ports, _targets  # type: ignore[import-not-found]
+from _probe import _engine, _ports, _targets  # type: ignore[import-not-found]
 
 
 def main(arguments: list[str]) -> int:
@@ -27,6 +27,8 @@ def main(arguments: list[str]) -> int:
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     key = None
     if "nonce" in given:
+        from _probe import _nonce
+
         with open(given["nonce"], encoding="ascii") as file:
             key = _nonce.parse_nonce(file.read().strip())
     shown = set(given.get("show", "").split(","))

@@ -306,9 +306,10 @@ class Engine:
             now = clock()
             pause = 0.0
             while len(active) < self._window:
-                pause = max((pace.delay(now) for pace in self._paces), default=0.0)
-                if pause > 0:
-                    break
+                if self._paces:
+                    pause = max(pace.delay(now) for pace in self._paces)
+                    if pause > 0:
+                        break
                 if waiting:
                     key = waiting.pop()
                 else:
