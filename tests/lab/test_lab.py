@@ -23,7 +23,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from labtool import cgroup  # noqa: E402
+from labtool import cgroup, limits  # noqa: E402
 from labtool import line as lines  # noqa: E402
 from labtool.topology import plan  # noqa: E402
 from labtool.util import LabError, Places  # noqa: E402
@@ -172,6 +172,15 @@ def test_the_place_of_cgroup_v2(mountinfo: str, place: str) -> None:
     assert cgroup.mount_point(mountinfo) == Path(place)
 
 
+def test_room_is_made_only_when_needed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(limits, "INOTIFY", tmp_path / "limit")
+    for before, after in ((10**6, 10**6), (1, 1024)):
+        limits.INOTIFY.write_text(str(before), encoding="ascii")
+        limits.make_room(1)
+        assert int(limits.INOTIFY.read_text(encoding="ascii")) >= after
+        assert ("raised" in capsys.readouterr().err) == (before == 1)
+
+
 def test_other_pythons() -> None:
     code = "import sys, pytest, ansible_collections.homeserver.hardening.plugins; print('%d.%d' % sys.version_info[:2])"
     for version in ("3.9", "3.13"):
@@ -225,6 +234,16 @@ def test_a_killed_up_is_swept(after: float) -> None:
 def test_a_name_that_is_up_is_not_taken(dynamic: Lab) -> None:
     again = lab("up", str(lines.LINES / "cgn.yml"), "--name", dynamic.name, check=False)
     assert again.returncode == 1 and "is up already" in again.stderr
+    assert dynamic.run("server", "hostname") == "server"
+
+
+def test_a_lab_that_cannot_be_judged_is_left_alone(dynamic: Lab) -> None:
+    script = 'mount -t tmpfs lab /run && exec "$@"'
+    argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", sys.executable, str(HERE / "lab.py")]
+    for command, status in (("sweep", 0), ("status", 0)):
+        assert subprocess.run([*argv, command], capture_output=True, check=False).returncode == status
+    taken = subprocess.run([*argv, "up", str(lines.LINES / "cgn.yml"), "--name", dynamic.name], capture_output=True, text=True, check=False)
+    assert taken.returncode == 1 and "another --name" in taken.stderr
     assert dynamic.run("server", "hostname") == "server"
 
 

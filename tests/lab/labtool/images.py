@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroup
+from . import cgroup, limits
 from .holder import PODMAN_STATE
 from .util import LAB_DIR, LabError, locked, run, say, store
 
@@ -128,8 +128,9 @@ def _build_host(suite: str) -> None:
     env = {**os.environ, "CONTAINERS_CONF": str(config)}
     base = os.environ.get("HOMESERVER_LAB_BASE") or _base(suite, env)
     say(f"image {suite}: installing the packages of the hosts")
-    argv = ("build", "--isolation", "chroot", "--network", "host", "--layers", "--build-arg", f"BASE={base}", "--label", f"homeserver-lab={wanted}")
-    _watched(_podman(*argv, "-t", f"{REPOSITORY}:{suite}", "-t", f"{REPOSITORY}:{suite}-{wanted}", str(RECIPE)), f"image {suite}", env)
+    argv = ["build", "--isolation", "chroot", "--network", "host", "--layers", *limits.of_container()]
+    argv += ["--build-arg", f"BASE={base}", "--label", f"homeserver-lab={wanted}", "-t", f"{REPOSITORY}:{suite}", "-t", f"{REPOSITORY}:{suite}-{wanted}"]
+    _watched(_podman(*argv, str(RECIPE)), f"image {suite}", env)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(wanted + "\n", encoding="ascii")
     _forget_old(suite, wanted, env)

@@ -35,6 +35,8 @@ def up(places: Places, line_file: Path, server_os: str, seed: int | None, replac
             raise LabError(f"lab {places.name!r} is going up or down just now; try again, or use another --name")
         if cgroup.lab_pid(places.name) and places.complete.exists() and not replace:
             raise LabError(f"lab {places.name!r} is up already: tests/lab/lab down --name {places.name}, or --replace, or another --name")
+        if _elsewhere(places):
+            raise LabError(f"a lab {places.name!r} runs where another /run is mounted (a container, say): use another --name")
         _teardown(places)
         limits.make_room(len(topology.hosts))
         say(f"lab {places.name}: line {the_line.name}, server {server_os}, seed {topology.seed}")
@@ -206,6 +208,11 @@ def _teardown(places: Places) -> None:
             shutil.rmtree(path)
 
 
+def _elsewhere(places: Places) -> bool:
+    """A living lab whose state is not to be seen: whoever made it has another /run."""
+    return cgroup.populated(cgroup.of(places.name)) and not places.state.exists()
+
+
 def known_names() -> list[str]:
     names = set(cgroup.names())
     for parent in (RUN / "labs", store() / "labs"):
@@ -219,8 +226,8 @@ def sweep(quiet: bool = False) -> None:
     for name in known_names():
         places = Places.of(name)
         with locked(places.lock, wait=False) as mine:
-            # Somebody works on it, or it is well.
-            if not mine or (cgroup.lab_pid(name) and places.complete.exists()):
+            # Somebody works on it, or it is well, or it is not to be judged from here.
+            if not mine or (cgroup.lab_pid(name) and places.complete.exists()) or _elsewhere(places):
                 continue
             _teardown(places)
             say(f"swept the leftovers of lab {name}")
@@ -249,7 +256,15 @@ def status() -> None:
     for name in names:
         places = Places.of(name)
         alive = cgroup.lab_pid(name) is not None
-        state = "up" if alive and places.complete.exists() else "going up or broken" if alive else "dead (tests/lab/lab sweep removes it)"
+        state = (
+            "runs where another /run is mounted"
+            if _elsewhere(places)
+            else "up"
+            if alive and places.complete.exists()
+            else "going up or broken"
+            if alive
+            else "dead (tests/lab/lab sweep removes it)"
+        )
         try:
             record = json.loads((places.state / "lab.json").read_text(encoding="ascii"))
             age = time.time() - record["since"]
