@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common import REPETITIONS, Row, best, show, verdict
+from common import REPETITIONS, Row, best, peak_memory, show, verdict
 
 RUNNER = Path(__file__).resolve().with_name("probe_runner.py")
 PYTHON = "/usr/bin/python3"
@@ -122,13 +122,6 @@ def namespaces() -> Iterator[Namespaces]:
             subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
-def peak(command: list[str]) -> float:
-    """Give the peak memory of a program in MiB."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _pid, _status, usage = os.wait4(process.pid, 0)
-    return usage.ru_maxrss / 1024
-
-
 def wait_for(net: Namespaces) -> float | None:
     """Time a play that waits for twenty open ports, in seconds; None without Ansible."""
     program = shutil.which("ansible-playbook", path=os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", ""))
@@ -193,9 +186,9 @@ def measure(net: Namespaces) -> int:
         Row(
             "65,535 ports, peak memory",
             ours,
-            peak(net.command(PYTHON, "-I", str(RUNNER), TARGET, everything, "concurrency=1024")),
+            peak_memory(net.command(PYTHON, "-I", str(RUNNER), TARGET, everything, "concurrency=1024")),
             "nmap --min-parallelism 1000 --max-retries 0",
-            peak(net.command("nmap", "-sT", "-n", "-Pn", "--min-parallelism", "1000", "--max-retries", "0", "-p", everything, TARGET)),
+            peak_memory(net.command("nmap", "-sT", "-n", "-Pn", "--min-parallelism", "1000", "--max-retries", "0", "-p", everything, TARGET)),
             unit="MiB",
             note="1000 open, 5535 dropped, the rest closed",
         )
