@@ -80,8 +80,8 @@ options:
     description:
       - The ports by which the host is managed. Their rules stand before those of the services.
       - If left out with O(inbound=deny), the port of sshd that this connection uses is admitted from the networks at home and from the address that
-        this connection comes from. Networks at home are those of the interfaces towards the router that carry an RFC 1918 or unique local address,
-        and fe80::/10.
+        this connection comes from. Networks at home are those of the interfaces that carry an RFC 1918 or unique local address, but not of bridges and
+        tunnels unless a default route goes over them, and fe80::/10 if no other interface has a link of its own.
         An address from outside is thus admitted as long as the policy is applied from there, and no longer.
     type: list
     elements: dict

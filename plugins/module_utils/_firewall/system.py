@@ -164,12 +164,13 @@ class Interface:
     name: str
     addresses: tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...]
     default_route: bool
+    kind: str = ""
 
 
 def interfaces() -> list[Interface]:
     """Return the interfaces that are up, without the loopback."""
     ip = tool("ip", "iproute2")
-    listing = _json(run([ip, "-j", "address", "show", "up"]))
+    listing = _json(run([ip, "-j", "-d", "address", "show", "up"]))
     routes = _json(run([ip, "-j", "-4", "route", "show", "default"])) + _json(run([ip, "-j", "-6", "route", "show", "default"]))
     with_route = {str(route.get("dev", "")) for route in routes} | {str(hop.get("dev", "")) for route in routes for hop in route.get("nexthops", [])}
     found: list[Interface] = []
@@ -182,7 +183,8 @@ def interfaces() -> list[Interface]:
             for entry in link.get("addr_info", [])
             if "local" in entry and entry.get("family") in ("inet", "inet6")
         ]
-        found.append(Interface(name, tuple(addresses), name in with_route))
+        kind = str(link.get("linkinfo", {}).get("info_kind", ""))
+        found.append(Interface(name, tuple(addresses), name in with_route, kind))
     return found
 
 
@@ -220,32 +222,37 @@ def _ufw_enabled() -> bool:
 
 
 def lan_networks(links: list[Interface]) -> list[Network]:
-    """Return the networks at home: those of the interfaces towards the router that carry a private address, and link-local ones.
+    """Return the networks at home: those of the interfaces that carry a private address, and link-local ones.
 
-    The public network of a host that the provider numbers directly is a neighbourhood of strangers, and so are the
-    bridges of containers: neither is a place to manage the host from unless somebody says so.
+    The public network of a host that the provider numbers directly is a neighbourhood of strangers, and bridges of
+    containers and tunnels are no home either, unless the way to the router is over them. Where strangers share a link with
+    the host, link-local addresses are theirs as well, and left out.
     """
+    real = [link for link in links if link.default_route or link.kind not in _VIRTUAL]
     found: list[Network] = []
-    for link in links:
-        home = [address for address in link.addresses if address.version == 4 and _is_home(address.ip)]
-        if not link.default_route or not (home or any(address.version == 6 and _is_unique_local(address.ip) for address in link.addresses)):
-            continue
-        found += [address.network for address in home if address.network.prefixlen >= 8]
-        found += [address.network for address in link.addresses if address.version == 6 and address.network.prefixlen >= 48]
-        found.append(ipaddress.ip_network("fe80::/10"))
-    return list(dict.fromkeys(network for network in found if not (network.version == 6 and network != _FE80 and network.subnet_of(_FE80))))
+    for link in real:
+        if _at_home(link):
+            found += [address.network for address in link.addresses if _is_home_network(address)]
+    if found and all(_at_home(link) for link in real if link.addresses):
+        found.append(_FE80)
+    return list(dict.fromkeys(found))
 
 
+#: Kinds of interfaces behind which containers, virtual machines and the far ends of tunnels are.
+_VIRTUAL = ("bridge", "tun", "wireguard", "dummy", "ipip", "sit", "gre", "gretap", "ip6tnl", "vti", "vti6", "xfrm", "vxlan", "geneve", "vrf")
 _FE80 = ipaddress.IPv6Network("fe80::/10")
-_HOME = tuple(ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+_HOME = tuple(ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
 
 
-def _is_home(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return any(address in network for network in _HOME)
+def _at_home(link: Interface) -> bool:
+    return any(address.ip in network for address in link.addresses for network in _HOME)
 
 
-def _is_unique_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return address in ipaddress.IPv6Network("fc00::/7")
+def _is_home_network(address: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> bool:
+    if isinstance(address, ipaddress.IPv6Interface):
+        # At home, global addresses are the prefix that the provider delegated: the LAN's too.
+        return address.network.prefixlen >= 48 and address.ip not in _FE80
+    return address.network.prefixlen >= 8 and any(address.ip in network for network in _HOME)
 
 
 def _first_line(text: str) -> str:
