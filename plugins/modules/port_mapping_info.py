@@ -211,6 +211,8 @@ def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
     result = run_info(Selection(params["method"], params["gateway"], params["interface"], params["timeout"]))
+    for warning in result.warnings:
+        module.warn(warning)
     if result.error is not None:
         module.fail_json(msg=result.error, **result.data)
     module.exit_json(changed=False, **result.data)

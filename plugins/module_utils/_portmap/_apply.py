@@ -43,11 +43,7 @@ def apply(gateway: Gateway, plan: MappingPlan) -> Outcome:
             for entry in step.add:
                 undo.append((False, entry))
                 after = gateway.add(entry)
-                if after.description.strip() != entry.description:
-                    raise GatewayError(
-                        f"the router does not keep descriptions ({entry.description!r} came back as {after.description!r}), so nobody could tell this mapping"
-                        " from those of others later: make the forwarding on the router's own page"
-                    )
+                _check_description(entry, after)
                 outcome.entries[after.key] = after
     except GatewayError as error:
         raise _take_back(gateway, undo, error) from error
@@ -60,6 +56,22 @@ def apply(gateway: Gateway, plan: MappingPlan) -> Outcome:
         else:
             outcome.entries[after.key] = after
     return outcome
+
+
+def _check_description(asked: Entry, after: Entry) -> None:
+    kept = after.description.strip()
+    if kept == asked.description:
+        return
+    if kept and asked.description.startswith(kept):
+        raise GatewayError(
+            f"the router cuts descriptions after {len(kept)} characters ({asked.description!r} came back as {kept!r}), so nobody could tell this mapping from"
+            f" those of others later: choose a name for the service that is at least {len(asked.description) - len(kept)} characters shorter, or make the"
+            " forwarding on the router's own page"
+        )
+    raise GatewayError(
+        f"the router does not keep descriptions ({asked.description!r} came back as {kept!r}), so nobody could tell this mapping from those of others later:"
+        " make the forwarding on the router's own page"
+    )
 
 
 def _take_back(gateway: Gateway, undo: list[tuple[bool, Entry]], error: GatewayError) -> ApplyError:

@@ -11,6 +11,7 @@ A success that a router reports is not believed: every write is read back.
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,6 +27,8 @@ _MAX_LISTING_TIME = 30.0
 #: What routers answer to an index beyond the end.
 _END_OF_LIST = (402, 501, 606, 713, 714)
 _NO_ENTRY = (713, 714, 730)
+#: Some daemons show mappings of PCP with the nonce, which is the right to remove them: not to be copied into reports.
+_PCP_NONCE = re.compile(r"^(PCP MAP )[0-9a-fA-F]{8,}")
 _CONNECTED = ("connected", "up")
 
 
@@ -115,7 +118,8 @@ class IgdGateway(Gateway):
         except ProtocolError as error:
             if error.code in _NO_ENTRY:
                 return None
-            raise
+            # Some routers do not know the question, some answer it with a code of their own where there is no entry: the list decides.
+            return next((entry for entry in self.list() if entry.key == (protocol, external_port)), None)
         return _entry(answer, protocol=protocol, external_port=external_port)
 
     def add(self, entry: Entry) -> Entry:
@@ -310,7 +314,7 @@ def _entry(node: Node, protocol: str = "", external_port: int = 0) -> Entry:
         external_port=external_port or max(_number(node, "newexternalport"), 0),
         internal_client=client,
         internal_port=max(_number(node, "newinternalport"), 0),
-        description=(node.child_text("newportmappingdescription") or node.child_text("newdescription"))[:128],
+        description=_PCP_NONCE.sub(r"\1...", node.child_text("newportmappingdescription") or node.child_text("newdescription"))[:128],
         enabled=node.child_text("newenabled").lower() not in ("0", "false", "no"),
         lease=lease,
         remote_host="" if remote in ("0.0.0.0", "*") else remote[:60],

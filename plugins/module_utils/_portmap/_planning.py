@@ -203,7 +203,7 @@ def _judge(one: Wanted, entries: Sequence[Entry], host: Host, adopt: bool) -> tu
     owners = [owner_of(entry, host) for entry in there]
     # Of several for one port (for different sources), one that is not ours decides.
     worst = max(range(len(there)), key=lambda index: (OURS, UNTAGGED_OURS, HOMESERVER, FOREIGN).index(owners[index][0]))
-    entry, (owner, _name) = there[worst], owners[worst]
+    entry, owner = there[worst], owners[worst][0]
     row.entry = entry
     where = f"{one.protocol} port {one.external_port}"
     if owner in (FOREIGN, HOMESERVER):

@@ -116,9 +116,14 @@ def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
     try:
         gateway = opener(selection)
         result.data["gateway"] = gateway_data(gateway)
-        host = _host(gateway)
         entries = gateway.list()
-    except (BadRequestError, OwnershipError) as error:
+        try:
+            host = _host(gateway)
+        except OwnershipError as error:
+            # The router can be read all the same; no tag can be this host's.
+            host = Host(gateway.describe().source_address, "")
+            result.warnings.append(str(error))
+    except BadRequestError as error:
         result.error = str(error)
     except PortmapError as error:
         result.data["reason"] = str(error)

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape, unescape
 from typing import Any
 
@@ -218,6 +219,7 @@ class MemoryGateway(Gateway):
         self.refuse: Callable[[str, Entry], bool] = lambda operation, entry: False
         self.unlisted: set[tuple[str, int]] = set()
         self.keep_description = True
+        self.kept_length = 128
 
     def describe(self) -> GatewayInfo:
         return GatewayInfo("192.168.1.1", "upnp", "http://192.168.1.1:80/", "urn:x", "Memory", "eth0", self.source, self.wan, "Connected")
@@ -236,7 +238,7 @@ class MemoryGateway(Gateway):
 
     def add(self, entry: Entry) -> Entry:
         self._write("add", entry)
-        kept = entry if self.keep_description else Entry(**{**entry.__dict__, "description": "UPnP"})
+        kept = replace(entry, description=entry.description[: self.kept_length] if self.keep_description else "UPnP")
         self.entries[entry.key] = kept
         return kept
 

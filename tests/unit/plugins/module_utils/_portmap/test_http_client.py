@@ -131,6 +131,18 @@ def test_a_slow_sender_cannot_stretch_the_deadline(data: bytes) -> None:
     assert time.monotonic() - start < 1.5
 
 
+def test_a_sender_that_falls_silent_cannot_stretch_the_deadline() -> None:
+    def start_late(_request: bytes, connection: socket.socket) -> None:
+        time.sleep(0.5)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        time.sleep(2)
+
+    start = time.monotonic()
+    with RawServer(start_late) as server, pytest.raises(GatewayError, match="did not answer within"):
+        http_client.get(server.url, timeout=0.7)
+    assert time.monotonic() - start < 1.0
+
+
 @pytest.mark.parametrize("data", [b"", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"])
 def test_what_is_no_http(data: bytes) -> None:
     with RawServer(lambda request, connection: connection.sendall(data)) as server, pytest.raises(GatewayError):

@@ -318,3 +318,18 @@ def test_capabilities(igd2: FakeIgd) -> None:
     capabilities = igd2.gateway().capabilities()
     assert capabilities.lists
     assert capabilities.max_lease == 604800
+
+
+@pytest.mark.parametrize("code", [401, 402, 501, 600, 606])
+def test_a_router_that_cannot_be_asked_for_one_entry(igd: FakeIgd, code: int) -> None:
+    gateway = igd.gateway()
+    igd.faults["GetSpecificPortMappingEntry"] = code
+    assert gateway.find("tcp", 80) is None
+    assert gateway.add(WEB) == WEB
+    gateway.delete(WEB)
+    assert igd.entries == {}
+
+
+def test_the_nonce_of_pcp_is_not_shown(igd: FakeIgd) -> None:
+    igd.put("TCP", 80, "192.168.1.9", 80, "PCP MAP 3aed6fc10011223344556677")
+    assert igd.gateway().list()[0].description == "PCP MAP ..."

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._ownership import OwnershipError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service as service
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import BadRequestError, GatewayError, NoGatewayError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._links import Link
@@ -128,6 +129,27 @@ def test_a_router_that_forgets_descriptions_is_not_used() -> None:
     assert result.error is not None
     assert "does not keep descriptions" in result.error
     assert gateway.entries == {}
+
+
+def test_a_router_that_cuts_descriptions_is_not_used() -> None:
+    gateway = MemoryGateway()
+    gateway.kept_length = 12
+    result = present(gateway, WEB)
+    assert result.error is not None
+    assert "at least 3 characters shorter" in result.error
+    assert gateway.entries == {}
+
+
+def test_a_host_without_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise OwnershipError("no machine id")
+
+    monkeypatch.setattr(service, "host_id", fail)
+    gateway = MemoryGateway([MINE])
+    assert present(gateway, WEB).error == "no machine id"
+    assert absent(gateway).error == "no machine id"
+    info = run_info(Selection(), lambda selection: gateway)
+    assert (info.data["available"], info.data["mappings"][0]["owner"], info.warnings) == (True, "homeserver", ["no machine id"])
 
 
 def test_a_renewal_that_fails_is_a_warning() -> None:
