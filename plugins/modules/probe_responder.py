@@ -87,7 +87,8 @@ options:
 notes:
   - Needs root.
   - The redirect needs C(libnftables), which the package nftables brings, and the kernel's C(nft_tproxy).
-  - Where a container engine publishes the port by address translation, the redirect does not apply.
+  - Where a container engine publishes the port by address translation, the vantage's packets are exempt from it,
+    so that the proof covers the path to this host and not the one from there into the container.
   - With systemd the process is a transient unit called C(homeserver-probe-ID.service).
 seealso:
   - module: homeserver.hardening.port_probe_info

@@ -49,9 +49,10 @@ _NEIGHBOUR_STEP = 0.2
 _LIMIT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 #: Least seconds between two sendings of the same datagram in the last round.
 _RESEND = 0.5
-#: The check whether this host itself drops the probes: ports a time, seconds in all.
+#: The check whether this host itself drops the probes: ports at a time, seconds in all.
 _BURST = 64
 _BURST_BUDGET = 0.5
+_BURST_BUDGET_PER_PORT = 1e-4
 _CLOSED_SAMPLE = 16
 
 _TCP_ESTABLISHED = 1
@@ -301,6 +302,7 @@ class Engine:
         clock = self._clock
         active = self._active
         waiting: list[int] = []
+        deferred: list[int] = []
         exhausted = False
         while True:
             now = clock()
@@ -319,6 +321,11 @@ class Engine:
                         break
                     key = following
                 limit = self._start(key, now, last)
+                if limit == errno.EADDRNOTAVAIL and active:
+                    # Local ports towards this one port are used up. Others have them to themselves.
+                    self._count_limit(limit)
+                    deferred.append(key)
+                    continue
                 if limit:
                     if self._limited(key, limit):
                         waiting.append(key)
@@ -328,7 +335,9 @@ class Engine:
                 now = clock()
             if not active:
                 if exhausted and not waiting:
-                    return
+                    if not deferred:
+                        return
+                    waiting, deferred = deferred, waiting
                 if pause > 0:
                     time.sleep(pause)
                 continue
@@ -432,7 +441,8 @@ class Engine:
         self._active[fd] = probe
         self._epoll.register(fd, select.EPOLLOUT if target.tcp else select.EPOLLIN)
         wait = self._wait(target, last)
-        if last and not target.tcp:
+        if last and not target.tcp and self._options.key is not None and self._options.rate is None:
+            # One lost datagram shall not decide whether a path is proved.
             probe.resend = now + wait
             wait = min(wait, _RESEND)
         self._schedule(probe, now + wait)
@@ -491,9 +501,12 @@ class Engine:
         except OSError:
             return False
 
+    def _count_limit(self, number: int) -> None:
+        self._reduced[number] = self._reduced.get(number, 0) + 1
+
     def _limited(self, key: int, number: int) -> bool:
         """Handle a limit of this host. Return whether the probe shall be tried again."""
-        self._reduced[number] = self._reduced.get(number, 0) + 1
+        self._count_limit(number)
         if self._active:
             self._window = self._window_cap = max(1, len(self._active))
             return True
@@ -712,7 +725,7 @@ class Engine:
     def _dropped_here(self, keys: array[int]) -> dict[int, str]:
         """Return those of the TCP ports whose packets never leave this host, with confidence."""
         found: dict[int, str] = {}
-        end = self._clock() + _BURST_BUDGET
+        end = self._clock() + _BURST_BUDGET + len(keys) * _BURST_BUDGET_PER_PORT
         for family in (socket.AF_INET, socket.AF_INET6):
             mine = [key for key in keys if self._is_candidate(key, family)]
             if not mine:

@@ -72,8 +72,8 @@ class OwnedTable:
         self.name = name
         self._context: Any = None
 
-    def load(self, rules: list[str]) -> None:
-        """Make the table with rules for the traffic that arrives.
+    def load(self, redirects: list[str], exemptions: list[str]) -> None:
+        """Make the table.
 
         Raises:
             RuleError: libnftables is missing, or the kernel refused the rules.
@@ -92,7 +92,7 @@ class OwnedTable:
         context = library.nft_ctx_new(0)
         library.nft_ctx_buffer_error(context)
         library.nft_ctx_buffer_output(context)
-        if library.nft_run_cmd_from_buffer(context, table_text(self.name, rules).encode()) != 0:
+        if library.nft_run_cmd_from_buffer(context, table_text(self.name, redirects, exemptions).encode()) != 0:
             message = (library.nft_ctx_get_error_buffer(context) or b"").decode("utf-8", "replace").strip()
             library.nft_ctx_free(context)
             raise RuleError(f"the kernel refused the temporary rule: {message.splitlines()[0] if message else 'no reason given'}")
@@ -106,22 +106,42 @@ class OwnedTable:
             self._context = None
 
 
-def table_text(name: str, rules: list[str]) -> str:
+def table_text(name: str, redirects: list[str], exemptions: list[str]) -> str:
     """Return the table as nft reads it."""
-    body = "".join(f"    fib daddr type local {rule} accept\n" for rule in rules)
-    return f"table inet {name} {{\n  flags owner\n  chain prerouting {{\n    type filter hook prerouting priority mangle; policy accept;\n{body}  }}\n}}\n"
+    chains = [("to_responder", "filter", "mangle", [f"{rule} accept" for rule in redirects])]
+    if exemptions:
+        # A translation to where it goes anyway: then nobody else translates it, as container engines would.
+        chains.append(("untranslated", "nat", "dstnat - 1", exemptions))
+    body = "".join(
+        f"  chain {chain} {{\n    type {kind} hook prerouting priority {priority}; policy accept;\n"
+        + "".join(f"    fib daddr type local {rule}\n" for rule in rules)
+        + "  }\n"
+        for chain, kind, priority, rules in chains
+    )
+    return f"table inet {name} {{\n  flags owner\n{body}}}\n"
 
 
-def redirect_rule(family: str, protocol: str, port: int, to: int, sources: list[str], tag: bytes) -> str:
-    """Return the rule that hands the vantage's packets to the responder's own port."""
-    keyword = "ip6" if family == "ipv6" else "ip"
-    place = f"[{_LOOPBACK[family]}]" if family == "ipv6" else _LOOPBACK[family]
+def match(family: str, protocol: str, port: int, sources: list[str], tag: bytes) -> str:
+    """Return the part of a rule that finds the vantage's packets."""
     if protocol == "udp":
         # The code word tells our datagrams from the service's. Nobody else's are touched, whoever sends them.
-        which = f"meta nfproto {family} udp dport {port} @th,64,64 0x{tag.hex()}"
-    else:
-        which = f"{keyword} saddr {{ {', '.join(sources)} }} tcp dport {port}"
-    return f"{which} tproxy {keyword} to {place}:{to}"
+        return f"meta nfproto {family} udp dport {port} @th,64,64 0x{tag.hex()}"
+    return f"{_keyword(family)} saddr {{ {', '.join(sources)} }} tcp dport {port}"
+
+
+def redirect(family: str, to: int) -> str:
+    """Return the part of a rule that hands packets to the responder's own port."""
+    place = f"[{_LOOPBACK[family]}]" if family == "ipv6" else _LOOPBACK[family]
+    return f"tproxy {_keyword(family)} to {place}:{to}"
+
+
+def exempt(family: str) -> str:
+    """Return the part of a rule that keeps packets from being translated to another address."""
+    return f"dnat {_keyword(family)} to {_keyword(family)} daddr"
+
+
+def _keyword(family: str) -> str:
+    return "ip6" if family == "ipv6" else "ip"
 
 
 def datagram(family: str, source: str, source_port: int, destination: str, destination_port: int, payload: bytes) -> bytes:
@@ -183,8 +203,8 @@ class Responder:
                         occupied.append(row)
                     else:
                         row["reason"] = f"cannot listen: {error.strerror}"
-        if occupied:
-            self._redirect(occupied)
+        redirects, made = self._redirects(occupied)
+        self._load(redirects, made)
 
     def _bind(self, row: dict[str, Any]) -> None:
         sock = _socket(row["family"], row["protocol"])
@@ -204,13 +224,14 @@ class Responder:
         self._register(sock, row["family"], row["protocol"], False)
         row["mode"] = BOUND
 
-    def _redirect(self, rows: list[dict[str, Any]]) -> None:
+    def _redirects(self, rows: list[dict[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
+        """Return rules for the ports on which services listen, and the rows that they are for."""
         rules, made = [], []
         ports: dict[tuple[str, str], int] = {}
         for row in rows:
             family, protocol = row["family"], row["protocol"]
-            sources = [source for source in self._sources if (":" in source) == (family == "ipv6")]
-            if protocol == "tcp" and not sources:
+            found = self._match(row)
+            if found is None:
                 row["reason"] = (
                     f"a service listens on TCP port {row['port']}, and a redirect needs to know whose packets: give the vantage's {family} address in sources"
                 )
@@ -221,18 +242,32 @@ class Responder:
             except OSError as error:
                 row["reason"] = f"a service listens on the port, and this host allows no transparent listener: {error.strerror}"
                 continue
-            rules.append(redirect_rule(family, protocol, row["port"], ports[family, protocol], sources, _nonce.tag(self._key)))
+            rules.append(f"{found} {redirect(family, ports[family, protocol])}")
             made.append(row)
-        if not rules:
-            return
-        try:
-            self._table.load(rules)
-        except RuleError as error:
+        return rules, made
+
+    def _match(self, row: dict[str, Any]) -> str | None:
+        sources = [source for source in self._sources if (":" in source) == (row["family"] == "ipv6")]
+        if row["protocol"] == "tcp" and not sources:
+            return None
+        return match(row["family"], row["protocol"], row["port"], sources, _nonce.tag(self._key))
+
+    def _load(self, redirects: list[str], made: list[dict[str, Any]]) -> None:
+        served = [row for row in self.listeners if row["mode"] == BOUND or row in made]
+        exemptions = [f"{found} {exempt(row['family'])}" for row in served for found in [self._match(row)] if found is not None]
+        for chosen in (exemptions, []):
+            # Without address translation in the kernel there is nothing to be exempt from.
+            try:
+                if redirects or chosen:
+                    self._table.load(redirects, chosen)
+            except RuleError as error:
+                reason = str(error)
+                continue
             for row in made:
-                row["reason"] = f"a service listens on the port, and {error}"
+                row["mode"] = REDIRECTED
             return
         for row in made:
-            row["mode"] = REDIRECTED
+            row["reason"] = f"a service listens on the port, and {reason}"
 
     def _transparent(self, family: str, protocol: str) -> int:
         sock = _socket(family, protocol)

@@ -200,20 +200,21 @@ def _directory(identity: str, runtime: str) -> str:
 
 
 def _launch(identity: str, program: str, timeout: int, runtime: str) -> None:
-    command = [sys.executable or "/usr/bin/python3", "-I", program]
+    python = [sys.executable or "/usr/bin/python3", "-I"]
+    command = [*python, program]
     if runtime == RUNTIME and os.path.isdir(_SYSTEMD) and shutil.which("systemd-run"):
         # A unit of its own outlives the connection of the controller, and does not outlive its time.
         unit = ["systemd-run", "--quiet", "--collect", f"--unit={UNIT_PREFIX}{identity}", "--description=Answers a probe from outside for a short time"]
         properties = (*_PROPERTIES, f"RuntimeMaxSec={timeout + 5}", f"RuntimeDirectory=homeserver/{_DIRECTORY_PREFIX}{identity}")
         command = [*unit, *(f"--property={value}" for value in properties), *command]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, check=False)
-        if done.returncode:
-            raise ResponderError(f"systemd-run could not start the responder: {done.stdout.strip()}")
-        return
+        if done.returncode == 0:
+            return
+        # A manager that starts no units, as in some containers. The process bounds its life by itself, too.
     # Its parent ends at once, so that init takes it over.
     first = "import os, subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
     subprocess.run(
-        [command[0], "-I", "-c", first, *command],
+        [*python, "-c", first, *python, program],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -266,6 +266,30 @@ def test_the_packet_filter_judges_the_port_that_was_asked_for(net: Net, host: Ho
         net.exec("t", "nft", "-f", "-", input=STRICT)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ports_that_a_container_engine_translates(net: Net, host: Host, family: str) -> None:
+    """A container engine sends new connections elsewhere before the host sees them, also while its proxy holds the port."""
+    keyword, elsewhere = ("ip", "198.18.2.99") if family == "ipv4" else ("ip6", "2001:db8:2::99")
+    net.exec(
+        "t",
+        *("nft", "-f", "-"),
+        input=f"""table {keyword} engine {{ chain prerouting {{ type nat hook prerouting priority dstnat; policy accept;
+            meta l4proto {{ tcp, udp }} th dport {{ 443, 444, 51820, 51821 }} fib daddr type local dnat to {elsewhere}
+        }}
+        }}
+        """,
+    )
+    # Planted fault: the engine's rule takes the packets away.
+    assert rows_by_name(net, family, attempts=1, timeout=0.3)["web"]["state"] != "open"
+    started = host.start()
+    try:
+        for name, row in rows_by_name(net, family).items():
+            assert (row["state"], row["nonce_verified"], row["answered_by"]) == ("open", True, name), row
+    finally:
+        host.control("stop", identity=started["id"])
+        net.exec("t", "nft", "delete", "table", keyword, "engine")
+
+
 def test_another_nonce_proves_nothing(net: Net, host: Host) -> None:
     started = host.start(nonce=OTHER_NONCE)
     try:

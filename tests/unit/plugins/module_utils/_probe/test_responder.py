@@ -23,21 +23,29 @@ WEB = {"name": "web", "protocol": "tcp", "port": 443, "families": ["ipv4", "ipv6
 @pytest.mark.parametrize(
     ("family", "protocol", "sources", "rule"),
     [
-        ("ipv4", "tcp", ["192.0.2.7", "198.51.100.0/24"], "ip saddr { 192.0.2.7, 198.51.100.0/24 } tcp dport 443 tproxy ip to 127.0.0.1:40000"),
-        ("ipv6", "tcp", ["2001:db8::7"], "ip6 saddr { 2001:db8::7 } tcp dport 443 tproxy ip6 to [::1]:40000"),
-        ("ipv4", "udp", [], "meta nfproto ipv4 udp dport 443 @th,64,64 0x0102030405060708 tproxy ip to 127.0.0.1:40000"),
-        ("ipv6", "udp", ["2001:db8::7"], "meta nfproto ipv6 udp dport 443 @th,64,64 0x0102030405060708 tproxy ip6 to [::1]:40000"),
+        ("ipv4", "tcp", ["192.0.2.7", "198.51.100.0/24"], "ip saddr { 192.0.2.7, 198.51.100.0/24 } tcp dport 443"),
+        ("ipv6", "tcp", ["2001:db8::7"], "ip6 saddr { 2001:db8::7 } tcp dport 443"),
+        ("ipv4", "udp", [], "meta nfproto ipv4 udp dport 443 @th,64,64 0x0102030405060708"),
+        ("ipv6", "udp", ["2001:db8::7"], "meta nfproto ipv6 udp dport 443 @th,64,64 0x0102030405060708"),
     ],
 )
-def test_rules(family: str, protocol: str, sources: list[str], rule: str) -> None:
-    assert _responder.redirect_rule(family, protocol, 443, 40000, sources, bytes(range(1, 9))) == rule
+def test_whose_packets(family: str, protocol: str, sources: list[str], rule: str) -> None:
+    assert _responder.match(family, protocol, 443, sources, bytes(range(1, 9))) == rule
+
+
+def test_where_they_go() -> None:
+    assert _responder.redirect("ipv4", 40000) == "tproxy ip to 127.0.0.1:40000"
+    assert _responder.redirect("ipv6", 40000) == "tproxy ip6 to [::1]:40000"
+    assert _responder.exempt("ipv4") == "dnat ip to ip daddr"
+    assert _responder.exempt("ipv6") == "dnat ip6 to ip6 daddr"
 
 
 def test_the_table_belongs_to_its_process_and_touches_this_host_alone() -> None:
-    text = _responder.table_text("homeserver_probe_00000000", ["ONE", "TWO"])
+    text = _responder.table_text("homeserver_probe_00000000", ["ONE", "TWO"], ["THREE"])
     assert text.startswith("table inet homeserver_probe_00000000 {\n  flags owner\n")
-    assert text.count("fib daddr type local") == 2
-    assert "policy accept" in text
+    assert text.count("fib daddr type local") == 3
+    assert text.count("policy accept") == 2
+    assert "nat" not in _responder.table_text("homeserver_probe_00000000", ["ONE"], [])
 
 
 def ones_complement(data: bytes) -> int:
