@@ -196,10 +196,13 @@ class _Block:
         )
 
     def impossible(self) -> None:
+        """Say what cannot be, services with one reason together."""
+        groups: dict[tuple[str, str], list[str]] = {}
         for service in self.report["services"]:
             for family, decision in _impossible_families(service):
-                reason = self.texts.get(f"impossible.{decision['reason']}")
-                self.add("NO", f"{self._item(service)} ({self.texts.get('family.' + family)}): {reason}")
+                groups.setdefault((family, decision["reason"]), []).append(self._item(service))
+        for (family, reason), items in groups.items():
+            self.add("NO", f"{self._join(items)} ({self.texts.get('family.' + family)}): {self.texts.get('impossible.' + reason)}")
 
     def ways(self) -> None:
         seen: list[str] = []
