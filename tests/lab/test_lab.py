@@ -111,6 +111,15 @@ def machine(name: str) -> dict[str, Any]:
     return found
 
 
+def assert_same(name: str, before: dict[str, Any]) -> None:
+    """Others work on this machine too, and their traces come and go; ours would stay."""
+    for _attempt in range(20):
+        if machine(name) == before:
+            return
+        time.sleep(0.2)
+    assert machine(name) == before
+
+
 # --- without hosts
 
 
@@ -199,7 +208,7 @@ def test_nothing_is_left_and_nobody_is_touched() -> None:
         during = machine(name)
         assert during.pop("own") and f"{cgroup.PREFIX}{name}" in during.pop("groups")
         assert during == {key: value for key, value in before.items() if key not in ("own", "groups")}
-    assert machine(name) == before
+    assert_same(name, before)
 
 
 def test_a_killed_lab_is_swept() -> None:
@@ -213,10 +222,11 @@ def test_a_killed_lab_is_swept() -> None:
             if not cgroup.populated(cgroup.of(name)):
                 break
             time.sleep(0.05)
-        assert f"{name}: dead" in lab("status").stdout
+        # Another lab that comes up at this moment may have swept it already.
+        assert f"{name}: up" not in lab("status").stdout
         assert lab("exec", "--name", name, "server", "--", "true", check=False).returncode == 1
         lab("sweep")
-        assert machine(name) == before
+        assert_same(name, before)
 
 
 @pytest.mark.parametrize("after", [0.15, 0.5, 0.9])
@@ -228,7 +238,7 @@ def test_a_killed_up_is_swept(after: float) -> None:
     started.kill()
     started.wait()
     lab("sweep")
-    assert machine(name) == before
+    assert_same(name, before)
 
 
 def test_a_name_that_is_up_is_not_taken(dynamic: Lab) -> None:
