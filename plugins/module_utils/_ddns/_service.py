@@ -37,8 +37,7 @@ _SERVICE_TEXT = """\
 # Managed by the Ansible collection homeserver.hardening.
 [Unit]
 Description=Keep the DNS name of this host pointing at its public address
-Wants=network-online.target
-After=network-online.target time-sync.target nss-lookup.target
+After=network.target time-sync.target nss-lookup.target
 
 [Service]
 Type=oneshot
