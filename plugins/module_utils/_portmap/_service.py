@@ -159,7 +159,10 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
             raise
         # Nothing can be read and nothing removed. On most lines without UPnP nothing was ever mapped, so this is no failure.
         if not isinstance(error, NoNatError):
-            result.warnings.append(f"no mapping could be looked for: {error}")
+            result.warnings.append(
+                f"no mapping could be looked for: {error}. If this host had mappings and UPnP was switched off in the router since, they may still be open there"
+                " until it is restarted"
+            )
         result.data["mappings"] = [_row_data(row, None, None) for row in plan_absent(request.named, (), Host("", "")).rows]
         return
     result.data["gateway"] = gateway_data(gateway)

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from home import NEEDED, PRIVATE_WAN, Home
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import NEEDED, PRIVATE_WAN, Home
 
 
 def _home(directory: Path, **options: str) -> Iterator[Home]:

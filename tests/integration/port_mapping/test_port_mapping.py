@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from home import HOST, NEIGHBOUR, PRIVATE_WAN, ROUTER, Home
+
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import HOST, NEIGHBOUR, PRIVATE_WAN, ROUTER, Home
 
 WEB = {"name": "web", "protocol": "tcp", "external_port": 80, "port": 8080}
 TLS = {"name": "tls", "protocol": "tcp", "external_port": 8443, "port": 443}
