@@ -160,8 +160,8 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         # Nothing can be read and nothing removed. On most lines without UPnP nothing was ever mapped, so this is no failure.
         if not isinstance(error, NoNatError):
             result.warnings.append(
-                f"no mapping could be looked for: {error}. If this host had mappings and UPnP was switched off in the router since, they may still be open there"
-                " until it is restarted"
+                f"no mapping could be looked for: {error}. If this host had mappings and UPnP was switched off in the router since, they may still be open"
+                " there until it is restarted"
             )
         result.data["mappings"] = [_row_data(row, None, None) for row in plan_absent(request.named, (), Host("", "")).rows]
         return
