@@ -83,6 +83,23 @@ def test_used_up_local_ports_are_an_error_and_no_state(net: Net) -> None:
     assert {row["state"] for row in result["rows"][1:]} == {"closed"}
 
 
+def test_one_used_up_port_does_not_slow_the_others(net: Net) -> None:
+    listener = net.listen("t", "1198", answer="hold")
+    net.exec("v", "sh", "-c", "echo 40000 40099 >/proc/sys/net/ipv4/ip_local_port_range")
+    try:
+        with net.rules("t", DROP_ALL):
+            result = net.probe(
+                [{"host": TARGET["ipv4"], "ports": "5000-5255,1198,5256-5599"}],
+                nofile=[2048, 2048],
+                hold=[["connect", 100, [TARGET["ipv4"], 1198]]],
+            )
+    finally:
+        net.exec("v", "sh", "-c", "echo 32768 60999 >/proc/sys/net/ipv4/ip_local_port_range")
+        net.stop(listener)
+    assert (result["counts"]["error"], result["counts"]["filtered"]) == (1, 600), result["counts"]
+    assert result["elapsed"] < 6
+
+
 def test_local_ports_that_become_free_again(net: Net) -> None:
     net.exec("v", "sh", "-c", "echo 40000 40019 >/proc/sys/net/ipv4/ip_local_port_range")
     try:
