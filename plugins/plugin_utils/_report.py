@@ -19,6 +19,9 @@ SCHEMA = 1
 
 _WIDTH = 6
 
+#: Address families by service, as the block names it.
+_Items = dict[str, list[str]]
+
 
 def build_report(
     kind: str,
@@ -197,12 +200,12 @@ class _Block:
 
     def impossible(self) -> None:
         """Say what cannot be, services with one reason together."""
-        groups: dict[tuple[str, str], list[str]] = {}
+        groups: dict[str, _Items] = {}
         for service in self.report["services"]:
             for family, decision in _impossible_families(service):
-                groups.setdefault((family, decision["reason"]), []).append(self._item(service))
-        for (family, reason), items in groups.items():
-            self.add("NO", f"{self._join(items)} ({self.texts.get('family.' + family)}): {self.texts.get('impossible.' + reason)}")
+                groups.setdefault(decision["reason"], {}).setdefault(self._item(service), []).append(family)
+        for reason, items in groups.items():
+            self.add("NO", f"{self._with_families(items)}: {self.texts.get('impossible.' + reason)}")
 
     def ways(self) -> None:
         seen: list[str] = []
@@ -223,41 +226,46 @@ class _Block:
         if self.report["outcome"].startswith("failed"):
             return
         if self.report["outcome"] != "done" or not self._rows:
+            planned: dict[str, _Items] = {}
             for service in self.report["services"]:
                 for family, decision in service["families"].items():
                     if decision["path"] != "impossible":
-                        self.add("NOTE", f"{self._item(service)} ({texts.get('family.' + family)}): {texts.get('path.' + decision['path'])}")
+                        planned.setdefault(decision["path"], {}).setdefault(self._item(service), []).append(family)
+            for path, items in planned.items():
+                self.add("NOTE", f"{self._with_families(items)}: {texts.get('path.' + path)}")
             return
-        groups: dict[tuple[str, str, str], list[str]] = {}
+        groups: dict[tuple[str, str, str], _Items] = {}
         optional: list[str] = []
         silent: list[str] = []
         for service in self.report["services"]:
+            item = self._item(service)
             for row in service["proof"]:
-                item = self._item(service)
-                if row["path"] != PROVED and not row["required"] and row["path"] == NOT_PROVED:
+                if row["path"] == NOT_PROVED and not row["required"]:
                     optional.append(item)
                     continue
-                groups.setdefault((row["path"], row["method"], row["reason"]), []).append(f"{item} ({texts.get('family.' + row['family'])})")
+                groups.setdefault((row["path"], row["method"], row["reason"]), {}).setdefault(item, []).append(row["family"])
                 if row["path"] == PROVED and row["service_state"] == "silent" and item not in silent:
                     silent.append(item)
         for (path, method, reason), items in groups.items():
+            services = self._with_families(items)
             if path == PROVED:
-                self.add("OK", f"{self._join(items)}: {texts.get('path.' + method)}; {texts.get('nonce_each')}")
+                self.add("OK", f"{services}: {texts.get('path.' + method)}; {texts.get('nonce_each')}")
             elif path == NOT_PROVED:
-                self.add("NO", f"{self._join(items)}: {texts.get('state.' + reason) if texts.has('state.' + reason) else reason}")
+                self.add("NO", f"{services}: {texts.get('state.' + reason) if texts.has('state.' + reason) else reason}")
             else:
-                self.add("UNSURE", f"{self._join(items)}: {self._untested(reason)}")
+                self.add("UNSURE", f"{services}: {self._untested(reason)}")
         if silent:
             self.add("NOTE", texts.get("service_state.silent", services=self._join(silent)))
         if optional:
             self.add("TODO", texts.get("todo.ipv6_not_proved", services=self._join(optional)))
 
     def closed(self) -> None:
-        by_state: dict[str, list[str]] = {}
+        groups: dict[str, _Items] = {}
         for row in self.report["closed"]:
-            by_state.setdefault(row["state"], []).append(f"{row['service']} {row['protocol'].upper()} {row['external_port']}")
-        for state, items in by_state.items():
-            self.add("GONE" if state == "closed" else "NOTE", self.texts.get(f"closed.{state}", services=self._join(items)))
+            item = f"{row['service']} {row['protocol'].upper()} {row['external_port']}"
+            groups.setdefault(row["state"], {}).setdefault(item, []).append(row["family"])
+        for state, items in groups.items():
+            self.add("GONE" if state == "closed" else "NOTE", self.texts.get(f"closed.{state}", services=self._with_families(items)))
 
     def name(self) -> None:
         name = self.report["name"]
@@ -293,6 +301,9 @@ class _Block:
         if service["external_port"] != service["port"]:
             ports = self.texts.get("ports_translated", external_port=service["external_port"], port=service["port"])
         return self.texts.get("service_item", name=service["name"], protocol=service["protocol"].upper(), ports=ports)
+
+    def _with_families(self, items: _Items) -> str:
+        return self._join(f"{item} ({', '.join(self.texts.get('family.' + family) for family in families)})" for item, families in items.items())
 
     def _untested(self, reason: str) -> str:
         return self.texts.get(f"untested.{reason}") if self.texts.has(f"untested.{reason}") else reason
