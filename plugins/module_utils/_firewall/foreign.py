@@ -122,6 +122,7 @@ _STATEMENTS = [
     (re.compile(r"(?P<verdict>accept|drop|return)(?!\S)"), "verdict"),
     (re.compile(r"reject( with .*)?$"), "reject"),
     (re.compile(r"(?P<verdict>dnat|redirect|masquerade)(?P<rest>.*)$"), "nat"),
+    (re.compile(r"limit rate (over )?\S+( burst \d+ \S+)?"), "limit"),
     (re.compile(r"log( (prefix \"[^\"]*\"|level \S+|flags \S+|group \d+))*"), None),
     (re.compile(r'xt target "?(?P<target>[A-Za-z0-9]+)"?'), "target"),
 ]
@@ -153,8 +154,8 @@ def _build(kind: str, match: re.Match[str]) -> Expression:
         return {group["verdict"]: {"target": group["target"]}}
     if kind == "verdict":
         return {group["verdict"]: None}
-    if kind == "reject":
-        return {"reject": None}
+    if kind in ("reject", "limit"):
+        return {kind: None}
     if kind == "nat":
         return {group["verdict"]: {"text": group["rest"].strip()}}
     if kind == "target":

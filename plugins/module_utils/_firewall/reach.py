@@ -248,7 +248,7 @@ _SOMETIMES = ("hl", "ttl", "recent", "limit", "hashlimit", "connlimit", "set", "
 
 
 def _extension(body: Any) -> str:
-    name = str(body.get("name") if isinstance(body, dict) else body).rsplit(" ", 1)[-1]
+    name = str(body.get("name") if isinstance(body, dict) else body).rsplit(" ", 1)[-1].strip('"')
     return FALSE if name in _NEVER else NARROW if name in _SOMETIMES else UNKNOWN
 
 
