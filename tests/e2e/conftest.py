@@ -49,7 +49,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if "steps" in item.keywords and item.parent is not None:
         failed = item.parent.__dict__.get("failed_step")
         if failed:
-            pytest.fail(f"not tried, since {failed} failed", pytrace=False)
+            pytest.skip(f"not tried, since {failed} failed")
 
 
 @pytest.fixture(scope="session")

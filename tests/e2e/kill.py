@@ -70,7 +70,7 @@ class Worker:
         """Run a playbook that must end well."""
         run = self.lab.playbook(playbook)
         if run.returncode:
-            raise Wrong(f"{playbook} ended {run.returncode}\n{run.output}")
+            raise Wrong(str(run))
         return run
 
     def tasks(self, playbook: str) -> list[str]:
@@ -79,7 +79,7 @@ class Worker:
         path.unlink(missing_ok=True)
         run = self.lab.playbook(playbook, env={**PLUGINS, "HOMESERVER_KILL_LIST": str(path)})
         if run.returncode:
-            raise Wrong(f"{playbook} ended {run.returncode}\n{run.output}")
+            raise Wrong(str(run))
         return path.read_text().splitlines()
 
     def is_virgin(self) -> None:
@@ -104,7 +104,7 @@ class Worker:
             self.run(PUBLISH)
         killed = self.lab.playbook(case.playbook, env={**PLUGINS, "HOMESERVER_KILL_AFTER": str(case.number)})
         if killed.returncode not in (-9, 137):
-            raise Wrong(f"the run was to be killed and ended {killed.returncode}\n{killed.output}")
+            raise Wrong(f"the run was to be killed and ended {killed.returncode}\n{killed}")
         if case.repair == "publish":
             self.run(PUBLISH)
             self.is_published()

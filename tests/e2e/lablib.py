@@ -74,6 +74,7 @@ class Run:
     output: str
     seconds: float
     recap: dict[str, dict[str, int]] = field(default_factory=dict)
+    log: Path | None = None
 
     @property
     def changed(self) -> dict[str, int]:
@@ -83,8 +84,17 @@ class Run:
     def __repr__(self) -> str:
         return f"<{self.argv[-1]} ended {self.returncode}>"
 
+    @property
+    def head(self) -> str:
+        """What was run and how it ended."""
+        return f"{' '.join(self.argv)} ended {self.returncode} after {self.seconds:.1f} s"
+
     def __str__(self) -> str:
-        return f"{' '.join(self.argv)} ended {self.returncode} after {self.seconds:.1f} s\n{self.output}"
+        """What a reader of a failed test wants: around the first error, and the end."""
+        lines = [line for line in self.output.splitlines() if line.strip() and not re.match(r"(ok|skipping|included): ", line)]
+        first = next((number for number, line in enumerate(lines) if re.match(r"fatal: |failed: |\[ERROR\]|ERROR", line)), len(lines))
+        shown = lines if len(lines) <= 60 else [*lines[max(0, first - 4) : first + 25], "[...]", *lines[max(first + 25, len(lines) - 25) :]]
+        return "\n".join([self.head, *shown, f"whole output: {self.log}"])
 
 
 class Lab:
@@ -277,8 +287,8 @@ class Lab:
         recap = {match["host"]: {key: int(match[key]) for key in ("ok", "changed", "unreachable", "failed")} for match in _RECAP.finditer(text)}
         run = Run(argv, process.returncode, text, seconds, recap)
         self._runs += 1
-        log = self.output / f"{self._runs:03d}-{playbook.rsplit('.', 1)[-1] if os.sep not in playbook else Path(playbook).stem}.log"
-        log.write_text(str(run))
+        run.log = self.output / f"{self._runs:03d}-{playbook.rsplit('.', 1)[-1] if os.sep not in playbook else Path(playbook).stem}.log"
+        run.log.write_text(f"{run.head}\n{text}")
         if show:
             print(text)
         return run

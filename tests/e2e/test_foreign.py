@@ -34,7 +34,7 @@ def test_neighbour_holds_the_port(lab: lablib.Lab, unchanged: Any, port: int, ex
     with mapping(lab, "neighbour", "Game Box 3", port, external, protocol) as address:
         before = manifest.collect(lab)
         run = refused(lab.playbook(PUBLISH), address, "Game Box 3", str(external))
-        assert set(run.changed.values()) == {0}, run
+        assert set(run.changed.values()) == {0}, str(run)
         assert manifest.compare(before, manifest.collect(lab)) == []
     unchanged()
 
@@ -55,7 +55,7 @@ def test_untagged_mapping_of_ours(lab: lablib.Lab, home: lablib.Home, unchanged:
     with mapping(lab, "server", "my web server", 80, 80, "tcp"):
         before = manifest.collect(lab)
         run = refused(lab.playbook(PUBLISH), "my web server", "adopt", "80")
-        assert set(run.changed.values()) == {0}, run
+        assert set(run.changed.values()) == {0}, str(run)
         assert manifest.compare(before, manifest.collect(lab)) == []
 
         ok(lab.playbook(PUBLISH, extra={"publish_adopt": True}))
@@ -96,9 +96,9 @@ def test_listed_but_not_forwarding(lab: lablib.Lab, home: lablib.Home, unchanged
     run = lab.playbook(PUBLISH)
     # Either it is told, or it was repaired; believed it must not be.
     if run.returncode == 0:
-        assert set(home.from_outside().values()) == {"open"}, run
+        assert set(home.from_outside().values()) == {"open"}, str(run)
     else:
-        assert "http" in run.output, run
+        assert "http" in run.output, str(run)
     ok(lab.playbook(UNPUBLISH))
     unchanged()
 
@@ -119,9 +119,9 @@ def test_vantage_cannot_be_reached(lab: lablib.Lab, unchanged: Any) -> None:
         run = lab.playbook(PUBLISH)
     finally:
         lab.sh("internet", "nft delete table inet cut")
-    assert run.returncode != 0, run
-    assert "the vantage internet cannot be reached" in " ".join(run.output.split()), run
-    assert run.changed.get("server", 0) == 0, run
+    assert run.returncode != 0, str(run)
+    assert "the vantage internet cannot be reached" in " ".join(run.output.split()), str(run)
+    assert run.changed.get("server", 0) == 0, str(run)
     unchanged()
 
 
@@ -141,7 +141,7 @@ def test_name_that_resolves_to_nothing(lab: lablib.Lab, unchanged: Any) -> None:
 def test_wrong_key(lab: lablib.Lab, unchanged: Any) -> None:
     """A key that the authority does not accept leaves nothing half done."""
     run = refused(lab.playbook(PUBLISH, extra={"ddns_tsig_secret": "bm90IHRoZSBzZWNyZXQgYXQgYWxs"}))
-    assert "TSIG" in run.output or "key" in run.output, run
+    assert "TSIG" in run.output or "key" in run.output, str(run)
     assert "bm90IHRoZSBzZWNyZXQgYXQgYWxs" not in run.output
     unchanged()
 
@@ -149,6 +149,6 @@ def test_wrong_key(lab: lablib.Lab, unchanged: Any) -> None:
 def test_key_that_is_no_key(lab: lablib.Lab, unchanged: Any) -> None:
     """A key that cannot be read is an error that does not print it."""
     run = refused(lab.playbook(PUBLISH, extra={"ddns_tsig_secret": "this is not base64!"}), "ddns_tsig_secret")
-    assert set(run.changed.values()) == {0}, run
+    assert set(run.changed.values()) == {0}, str(run)
     assert "this is not base64!" not in run.output
     unchanged()

@@ -47,7 +47,7 @@ def test_refused(lab: lablib.Lab, case: str) -> None:
     """Each by itself; whether anything changed is looked at once, afterwards, which is just as strict."""
     extra, words = CASES[case]
     run = refused(lab.playbook(PUBLISH, extra=extra), *words)
-    assert set(run.changed.values()) == {0}, run
+    assert set(run.changed.values()) == {0}, str(run)
 
 
 def test_all_mistakes_at_once(lab: lablib.Lab) -> None:
@@ -66,7 +66,7 @@ def test_risk_accepted_by_name(lab: lablib.Lab) -> None:
     run = lab.playbook(
         PUBLISH, "--check", extra={"publish_services": [{"name": "files", "protocol": "tcp", "port": 445}], "publish_accept_risk": ["files"]}
     )
-    assert run.returncode == 0, run
+    assert run.returncode == 0, str(run)
 
 
 def test_unreadable_ssh_key(lab: lablib.Lab, tmp_path: Any, unchanged: Any) -> None:
@@ -80,8 +80,8 @@ def test_unreadable_ssh_key(lab: lablib.Lab, tmp_path: Any, unchanged: Any) -> N
     connection = {"ansible_ssh_common_args": f"-o IdentityFile=none {common}", "ansible_ssh_private_key_file": str(key), "ansible_user": "nobody"}
     run = lab.playbook(PUBLISH, extra=connection)
     lab.forget_connections()
-    assert run.returncode != 0, run
-    assert "UNREACHABLE" in run.output or "unreachable" in run.output, run
+    assert run.returncode != 0, str(run)
+    assert "UNREACHABLE" in run.output or "unreachable" in run.output, str(run)
     unchanged()
 
 
@@ -92,5 +92,5 @@ def test_two_hosts_behind_one_router(lab: lablib.Lab, unchanged: Any) -> None:
     hosts = {"homeserver_hosts": "server:neighbour", "publish_services": web, "publish_vantages": [{"host": "internet"}], "publish_name": ""}
     assert "neighbour" in inventory["_meta"]["hostvars"]
     run = refused(lab.playbook(PUBLISH, extra=hosts), "8080", "server", "neighbour")
-    assert set(run.changed.values()) == {0}, run
+    assert set(run.changed.values()) == {0}, str(run)
     unchanged()

@@ -51,7 +51,7 @@ class TestPossible:
         run = ok(lab.playbook(PUBLISH, "--check", "--diff"))
         assert run.changed["server"] > 0
         for word in ("80", "51820", lab.vars["lab_name"]):
-            assert word in run.output, run
+            assert word in run.output, str(run)
         assert lab.vars["lab_tsig_secret"] not in run.output
         unchanged()
 
@@ -66,7 +66,7 @@ class TestPossible:
         assert set(services) == {"http", "https", "wg"}
         for name, row in services.items():
             assert row["families"]["ipv4"]["path"] == expect["publish"]["path"], (name, row)
-        assert "3 of 3" in run.output, run
+        assert "3 of 3" in run.output, str(run)
         assert "internet" in run.output
 
     def test_seen_from_outside(self, home: lablib.Home) -> None:
@@ -103,7 +103,7 @@ class TestPossible:
         """The second run changes nothing, on no host."""
         before = manifest.collect(lab)
         run = ok(lab.playbook(PUBLISH))
-        assert set(run.changed.values()) == {0}, run
+        assert set(run.changed.values()) == {0}, str(run)
         differences = manifest.compare(before, manifest.collect(lab))
         # A run leaves its time in the state file.
         assert not [text for text in differences if "/var/lib/homeserver" not in text], "\n".join(differences)
@@ -111,19 +111,19 @@ class TestPossible:
     def test_verify(self, lab: lablib.Lab) -> None:
         """Verify proves again, and changes nothing."""
         run = ok(lab.playbook("homeserver.hardening.verify"))
-        assert set(run.changed.values()) == {0}, run
+        assert set(run.changed.values()) == {0}, str(run)
 
     def test_status(self, lab: lablib.Lab) -> None:
         """Status tells what is published, without asking from outside."""
         run = ok(lab.playbook("homeserver.hardening.status"))
-        assert set(run.changed.values()) == {0}, run
-        assert "3 services" in run.output, run
+        assert set(run.changed.values()) == {0}, str(run)
+        assert "3 services" in run.output, str(run)
 
     def test_diagnose(self, lab: lablib.Lab) -> None:
         """Diagnose names the line."""
         run = ok(lab.playbook("homeserver.hardening.diagnose"))
-        assert set(run.changed.values()) == {0}, run
-        assert lab.vars["lab_wan_address"] in run.output, run
+        assert set(run.changed.values()) == {0}, str(run)
+        assert lab.vars["lab_wan_address"] in run.output, str(run)
 
     def test_path_and_service_are_two_facts(self, home: lablib.Home, lab: lablib.Lab) -> None:
         """With the services stopped, the path is still proved, and the report says that the services do not answer."""
@@ -131,7 +131,7 @@ class TestPossible:
         try:
             run = lab.playbook("homeserver.hardening.verify")
             ok(run)
-            assert "does not answer" in run.output, run
+            assert "does not answer" in run.output, str(run)
         finally:
             home.start_services()
         assert set(home.from_outside().values()) == {"open"}
@@ -167,7 +167,7 @@ class TestPossible:
     def test_unpublish_again(self, lab: lablib.Lab, unchanged: Any) -> None:
         """There is nothing left to take back."""
         run = ok(lab.playbook(UNPUBLISH))
-        assert set(run.changed.values()) == {0}, run
+        assert set(run.changed.values()) == {0}, str(run)
         unchanged()
 
 
@@ -179,14 +179,14 @@ class TestImpossible:
     def test_check_mode(self, lab: lablib.Lab, unchanged: Any) -> None:
         """--check says it already, and changes nothing."""
         run = lab.playbook(PUBLISH, "--check", "--diff")
-        assert run.returncode in (0, 2), run
-        assert "WAYS" in run.output, run
+        assert run.returncode in (0, 2), str(run)
+        assert "WAYS" in run.output, str(run)
         unchanged()
 
     def test_publish(self, lab: lablib.Lab, expect: dict[str, Any], unchanged: Any, home: lablib.Home) -> None:
         """The run fails, says why and which ways remain, and has changed nothing."""
         run = refused(lab.playbook(PUBLISH), "Nothing was changed", "WAYS", "http", "https", "wg")
-        assert set(run.changed.values()) == {0}, run
+        assert set(run.changed.values()) == {0}, str(run)
         report = report_of(lab)
         # What a home can see without outside help does not tell these two apart.
         verdicts = {expect["line"]["verdict"]} | ({"double_nat_or_cgn"} if expect["line"]["verdict"] in ("double_nat", "cgn") else set())
@@ -200,11 +200,11 @@ class TestImpossible:
     def test_diagnose(self, lab: lablib.Lab, unchanged: Any) -> None:
         """Diagnose says it as well."""
         run = ok(lab.playbook("homeserver.hardening.diagnose"))
-        assert set(run.changed.values()) == {0}, run
+        assert set(run.changed.values()) == {0}, str(run)
         unchanged()
 
     def test_unpublish(self, lab: lablib.Lab, unchanged: Any) -> None:
         """There is nothing to take back."""
         run = ok(lab.playbook(UNPUBLISH))
-        assert set(run.changed.values()) == {0}, run
+        assert set(run.changed.values()) == {0}, str(run)
         unchanged()

@@ -54,7 +54,7 @@ def cut(lab: lablib.Lab) -> None:
     """Load rules that admit no new connection, and lose the controller before it notices."""
     lab.forget_connections()
     run = lab.playbook(FIREWALL, extra=BAD, env=KILL)
-    assert run.returncode == -9, run
+    assert run.returncode == -9, str(run)
     assert "198.51.100.1" in lab.sh("server", "nft list table inet homeserver")
 
 
