@@ -331,7 +331,7 @@ def test_a_server_without_a_router_is_reachable(static: Lab) -> None:
 
 
 def test_addresses_and_routes_survive_a_reboot(static: Lab) -> None:
-    show = "(ip -brief address show scope global; ip -brief link) | sed s/@if[0-9]*// | sort; ip route | sort; ip -6 route show default"
+    show = "(ip -brief address show scope global; ip -brief link) | sed 's/@if[0-9]* */ /'  | sort; ip route | sort; ip -6 route show default"
     show += "; cat /etc/resolv.conf /etc/machine-id"
     before = static.run("server", "sh", "-c", show)
     lab("reboot", "--name", static.name, "server")
