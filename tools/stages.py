@@ -74,7 +74,7 @@ def lab(name: str, tier: str, what: str, *command: str, minutes: float, instead_
     )
 
 
-PYTEST = ("python", "-m", "pytest", "-q")
+PYTEST = ("python", "-m", "pytest", "-q", "--durations=10")
 CORE = ("-m", "pytest", "-q", "tests/unit/plugins/module_utils")
 
 STAGES = (
