@@ -20,6 +20,7 @@ _ARGUMENTS = {
     "mapping": {"type": "dict", "default": {}},
     "peers": {"type": "list", "elements": "dict", "default": []},
     "vantages": {"type": "list", "elements": "dict", "default": []},
+    "adopt": {"type": "bool", "default": False},
     "require_proof": {"type": "bool", "default": False},
     "language": {"type": "str", "default": ""},
 }
@@ -46,7 +47,7 @@ class ActionModule(ActionBase):
         if arguments["interfaces"] is None:
             return result
         readings = _publication.Readings(arguments["interfaces"], arguments["default_routes"], arguments["mapping"])
-        plan = _publication.plan_publication(request.services, readings, [_read_peer(peer) for peer in arguments["peers"]])
+        plan = _publication.plan_publication(request.services, readings, [_read_peer(peer) for peer in arguments["peers"]], arguments["adopt"])
         data = plan.as_data()
         vantages = _proof.judge_vantages(arguments["vantages"], arguments["interfaces"], data["line"]["wan_address"])
         problems = plan.problems + _judge_vantages(vantages, request.services, arguments["require_proof"], _texts.Texts(language))

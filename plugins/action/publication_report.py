@@ -31,6 +31,7 @@ _ARGUMENTS = {
     "untested": {"type": "str", "default": ""},
     "todo": {"type": "list", "elements": "dict", "default": []},
     "vantages": {"type": "list", "elements": "dict", "default": []},
+    "mappings": {"type": "list", "elements": "dict", "default": []},
     "language": {"type": "str", "default": ""},
     "dest": {"type": "path", "default": ""},
 }

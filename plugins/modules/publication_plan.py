@@ -58,6 +58,11 @@ options:
     type: list
     elements: dict
     default: []
+  adopt:
+    description:
+      - Whether a mapping in the router that points at this host already, but was made by something else, may be taken over.
+    type: bool
+    default: false
   require_proof:
     description:
       - Whether it is a mistake that nothing can prove the result.

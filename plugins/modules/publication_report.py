@@ -78,6 +78,12 @@ options:
     type: list
     elements: dict
     default: []
+  mappings:
+    description:
+      - What the router forwards, RV(homeserver.hardening.port_mapping_info#module:mappings).
+    type: list
+    elements: dict
+    default: []
   language:
     description:
       - V(en) or V(ja). Empty takes the controller's locale.

@@ -172,6 +172,7 @@ def plan_publication(
     services: Sequence[Service],
     readings: Readings,
     peers: Sequence[Mapping[str, Any]] = (),
+    adopt: bool = False,
 ) -> Publication:
     """Decide for each service and family.
 
@@ -180,6 +181,7 @@ def plan_publication(
         readings: what was read on the host.
         peers: other hosts of the same run, C({host, services: [Service], wan_address}); those behind the same WAN address
             share its ports.
+        adopt: whether a mapping that points at this host already, but is not ours, may be taken over.
     """
     publication = Publication(judge_line(readings))
     for index, service in enumerate(services):
@@ -191,9 +193,9 @@ def plan_publication(
             families["ipv6"].required = False
         publication.services.append((service, families))
         if any(plan.path == PORT_MAPPING for plan in families.values()):
-            problem = _taken_by_peer(service, publication.line, peers, index)
-            if problem is not None:
-                publication.problems.append(problem)
+            where = f"publish_services[{index}]"
+            found = (_taken_by_peer(service, publication.line, peers, where), _taken_in_router(service, readings, where, adopt))
+            publication.problems.extend(problem for problem in found if problem is not None)
     publication.mappings = [
         {"name": service.name, "protocol": service.protocol, "external_port": service.external_port, "port": service.port}
         for service, families in publication.services
@@ -260,13 +262,39 @@ def _impossible(reason: str, readings: Readings, required: bool) -> FamilyPlan:
     return FamilyPlan(IMPOSSIBLE, None, required, reason, ways)
 
 
-def _taken_by_peer(service: Service, line: Mapping[str, Any], peers: Sequence[Mapping[str, Any]], index: int) -> Problem | None:
+def _taken_by_peer(service: Service, line: Mapping[str, Any], peers: Sequence[Mapping[str, Any]], where: str) -> Problem | None:
     for peer in peers:
         if not line["wan_address"] or peer.get("wan_address") != line["wan_address"]:
             continue
         for other in peer.get("services") or ():
             if (other.protocol, other.external_port) == (service.protocol, service.external_port):
-                return external_port_taken(service, f"host {peer['host']} (service {other.name})", f"publish_services[{index}]")
+                return external_port_taken(service, f"host {peer['host']} (service {other.name})", where)
+    return None
+
+
+def _taken_in_router(service: Service, readings: Readings, where: str, adopt: bool) -> Problem | None:
+    """Return the problem of an external port that the router forwards for somebody else already."""
+    for row in readings.mapping.get("mappings") or ():
+        if (str(row.get("protocol")).lower(), row.get("external_port")) != (service.protocol, service.external_port) or row.get("owner") == "ours":
+            continue
+        subject = f"{where}.external_port: {service.external_port}"
+        target = f"{row.get('internal_client')} port {row.get('internal_port')}, described as {row.get('description')!r}"
+        if row.get("owner") != "untagged_ours":
+            return Problem(
+                "mapping-foreign",
+                subject,
+                f"the router forwards {service.protocol.upper()} {service.external_port} to {target}, and that is not ours to take",
+                "Choose another external_port, or remove that mapping where it was made",
+                service.name,
+            )
+        if not adopt:
+            return Problem(
+                "mapping-adoptable",
+                subject,
+                f"the router already forwards {service.protocol.upper()} {service.external_port} to this host ({target}), but it was made by something else",
+                "Set publish_adopt: true to take it over, or remove it where it was made",
+                service.name,
+            )
     return None
 
 

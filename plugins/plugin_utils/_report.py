@@ -19,6 +19,9 @@ SCHEMA = 1
 
 _WIDTH = 6
 
+#: How many mappings of the router the block lists.
+_MAPPINGS = 6
+
 #: Address families by service, as the block names it.
 _Items = dict[str, list[str]]
 
@@ -38,6 +41,7 @@ def build_report(
     untested: str = "",
     todo: Sequence[Mapping[str, Any]] = (),
     vantages: Sequence[Mapping[str, Any]] = (),
+    mappings: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the report as data; everything that the block says is in it.
 
@@ -56,6 +60,7 @@ def build_report(
         untested: why nothing was tested from outside.
         todo: what the user should do, C({id, ...values}).
         vantages: as L(judge_vantages) returns them.
+        mappings: what the router forwards, as C(port_mapping_info) returns it.
     """
     services = []
     for service in (plan or {}).get("services") or ():
@@ -78,6 +83,7 @@ def build_report(
         "changes": dict(changes or {}),
         "todo": list(todo),
         "vantages": [{key: vantage[key] for key in ("host", "families", "valid", "reason", "error")} for vantage in vantages],
+        "mappings": [dict(row) for row in mappings],
         "published_since": ((journal or {}).get("committed") or {}).get("since"),
         "pending_since": ((journal or {}).get("pending") or {}).get("since"),
         "last_proof": ((journal or {}).get("proof") or {}).get("time"),
@@ -100,6 +106,7 @@ def render_block(report: Mapping[str, Any], texts: Texts) -> list[str]:
         block.services()
         if report["kind"] == "diagnose":
             block.ways()
+            block.mappings()
     block.name()
     block.problems()
     block.todo()
@@ -258,6 +265,16 @@ class _Block:
             self.add("NOTE", texts.get("service_state.silent", services=self._join(silent)))
         if optional:
             self.add("TODO", texts.get("todo.ipv6_not_proved", services=self._join(optional)))
+
+    def mappings(self) -> None:
+        """List what the router forwards already, whoever made it; a long list goes on in report.json."""
+        rows = self.report["mappings"]
+        for row in rows[:_MAPPINGS]:
+            values = {key: row.get(key) for key in ("external_port", "internal_client", "internal_port", "description")}
+            owner = self.texts.get("owner." + (row["owner"] if self.texts.has(f"owner.{row['owner']}") else "foreign"))
+            self.add("NOTE", self.texts.get("mapping", protocol=str(row["protocol"]).upper(), owner=owner, **values))
+        if len(rows) > _MAPPINGS:
+            self.add("NOTE", self.texts.get("mappings_more", count=len(rows) - _MAPPINGS))
 
     def closed(self) -> None:
         groups: dict[str, _Items] = {}

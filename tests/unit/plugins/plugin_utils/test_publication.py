@@ -131,3 +131,27 @@ def test_a_published_service_is_asked_for_at_its_present_address():
     silent = _publication.Readings([LAN], [ROUTE], NO_ROUTER)
     address = [_publication.readdress(publication["services"], readings)[0]["families"]["ipv4"]["address"] for readings in (now, silent)]
     assert address == ["20.7.7.7", "20.1.2.3"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "adopt", "checks"),
+    [
+        ("foreign", False, ["mapping-foreign"]),
+        ("foreign", True, ["mapping-foreign"]),
+        ("homeserver", True, ["mapping-foreign"]),
+        ("untagged_ours", False, ["mapping-adoptable"]),
+        ("untagged_ours", True, []),
+        ("ours", False, []),
+    ],
+)
+def test_a_port_that_the_router_forwards_for_somebody_else_is_refused_before_anything_is_changed(owner, adopt, checks):
+    target = {"internal_client": "192.168.7.9", "internal_port": 8080, "description": "Camera"}
+    row = {"owner": owner, "name": "http", "protocol": "tcp", "external_port": 80, **target}
+    services = _services.read_services([{"name": "http", "port": 80}]).services
+    readings = _publication.Readings([LAN], [ROUTE], router("20.1.2.3", "global", mappings=[row, {**row, "external_port": 81}]))
+    publication = _publication.plan_publication(services, readings, adopt=adopt)
+    assert [problem.check for problem in publication.problems] == checks
+    assert publication.possible is (not checks)
+    for problem in publication.problems:
+        assert "192.168.7.9" in problem.reason
+        assert "Camera" in problem.reason

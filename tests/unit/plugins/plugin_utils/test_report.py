@@ -171,3 +171,12 @@ def test_taken_back_is_counted_by_what_was_seen():
     text = block("en", kind="unpublish", plan=plan, closed=closed)
     assert "1 ports still answer" in text.splitlines()[0]
     assert "STILL OPEN" in text
+
+
+@pytest.mark.parametrize("language", _texts.LANGUAGES)
+def test_a_diagnosis_lists_what_the_router_forwards_and_a_long_list_is_cut(language):
+    row = {"owner": "foreign", "protocol": "tcp", "external_port": 80, "internal_client": "192.168.7.9", "internal_port": 8080, "description": "Camera"}
+    text = block(language, kind="diagnose", plan=make_plan(), mappings=[{**row, "external_port": port} for port in range(1, 10)])
+    assert "192.168.7.9" in text
+    assert "Camera" in text
+    assert "3" in text.splitlines()[-1]
