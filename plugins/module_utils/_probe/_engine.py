@@ -458,9 +458,11 @@ class Engine:
                 raise
         # Linux before 5.7 keeps this for root. The interface's own address is the next best thing.
         source = _host.interface_address(name, target.family, target.address)
-        if source is not None:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((source, 0))
+        if source is None:
+            # Never send through another interface than the one that was asked for.
+            raise OSError(errno.ENETUNREACH, "the interface has no address of this family")
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((source, 0))
 
     def _send(self, probe: _Probe) -> int:
         if self._options.key is not None:
