@@ -85,7 +85,11 @@ def parse_url(text: str, allowed_host: str | None = None) -> Url:
 
 def resolve(base: Url, reference: str) -> Url:
     """Return where a reference in a document of the router leads; it must stay on the router."""
-    return parse_url(urljoin(str(base), reference.strip()), allowed_host=base.host)
+    try:
+        text = urljoin(str(base), reference.strip())
+    except ValueError as error:
+        raise GatewayError(f"{reference[:120]!r} is not a usable address: {error}") from error
+    return parse_url(text, allowed_host=base.host)
 
 
 def get(url: Url, source: str | None = None, timeout: float = TIMEOUT) -> Reply:
