@@ -211,12 +211,15 @@ def test_nothing_is_left_and_nobody_is_touched() -> None:
     assert_same(name, before)
 
 
-def test_a_killed_lab_is_swept() -> None:
+@pytest.mark.parametrize("victim", ["first process", "holder"])
+def test_a_killed_lab_is_swept(victim: str) -> None:
     name = f"{PREFIX}-killed"
     before = machine(name)
     with running("killed", "dynamic_global"):
         pid = cgroup.lab_pid(name)
         assert pid
+        if victim == "holder":
+            pid = int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()[1])
         os.kill(pid, signal.SIGKILL)
         for _attempt in range(100):
             if not cgroup.populated(cgroup.of(name)):
@@ -227,6 +230,24 @@ def test_a_killed_lab_is_swept() -> None:
         assert lab("exec", "--name", name, "server", "--", "true", check=False).returncode == 1
         lab("sweep")
         assert_same(name, before)
+
+
+def test_what_does_not_come_up_is_named_and_removed() -> None:
+    name = f"{PREFIX}-broken"
+    before = machine(name)
+    code = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+from labtool import cli, lifecycle, render
+lifecycle.BOOT_PATIENCE = 3.0
+zone = render._zone
+render._zone = lambda topology: zone(topology).replace("SOA", "NONSENSE")
+sys.exit(cli.main(["up", {str(lines.LINES / "dynamic_global.yml")!r}, "--name", {name!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "host internet: dns at" in done.stderr and "unknown RR type 'NONSENSE'" in done.stderr, done.stderr
+    assert_same(name, before)
 
 
 @pytest.mark.parametrize("after", [0.15, 0.5, 0.9])

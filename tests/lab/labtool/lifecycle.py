@@ -142,8 +142,9 @@ def _checks(topology: Topology) -> list[dict[str, str]]:
     return checks
 
 
-def _wait(places: Places, checks: list[dict[str, str]], names: list[str], patience: float = BOOT_PATIENCE) -> None:
+def _wait(places: Places, checks: list[dict[str, str]], names: list[str]) -> None:
     """Until systemd has started everything and each service answers; a clear failure otherwise."""
+    patience = BOOT_PATIENCE
     argv = holder.network_only(places, sys.executable, "-I", READY, json.dumps(checks), str(patience), bound=True)
     services = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     with ThreadPoolExecutor(len(names)) as pool:
