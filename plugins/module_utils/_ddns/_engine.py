@@ -54,6 +54,7 @@ class Parts:
     driver: Callable[[Config, str], Driver] = make_driver
     source: Callable[[Config], Source] = make_source
     authorities: Callable[[Config], Sequence[Server]] = authorities_of
+    ask: Callable[..., list[Answer]] = ask_until
     clock: Callable[[], float] = time.time
 
 
@@ -104,8 +105,9 @@ class Engine:
                 self._memory.made_directory |= made
                 try:
                     self._check_name()
-                    if not self._held_back():
-                        job()
+                    if self._held_back():
+                        return self._outcome
+                    job()
                 except DdnsError as error:
                     self._finish(error.result, str(error))
                 self._remember()
@@ -176,25 +178,16 @@ class Engine:
             self._leave_no_trace()
             return
         memory, outcome, now = self._memory, self._outcome, self._parts.clock()
-        held_back = outcome.result == RETRY and memory.not_before > now
         if outcome.result in (OK, UNCHANGED, LAGGING):
             memory.worked()
         elif outcome.result == STOP:
-            if memory.stop is None or memory.stop.get("fingerprint") != self._config.fingerprint(self._secret):
-                memory.stop = {"fingerprint": self._config.fingerprint(self._secret), "reason": outcome.message, "since": rfc3339(now)}
-        elif outcome.result in (RETRY, UNKNOWN) and not held_back:
+            memory.stop = {"fingerprint": self._config.fingerprint(self._secret), "reason": outcome.message, "since": rfc3339(now)}
+        elif outcome.result in (RETRY, UNKNOWN):
             memory.failed(now)
-        if not held_back:
-            same = memory.last is not None and (memory.last.get("result"), memory.last.get("message")) == (outcome.result, outcome.message)
-            # A quiet host writes once an hour.
-            if not same or now - float((memory.last or {}).get("moment", 0)) >= 3600:
-                memory.last = {
-                    "result": outcome.result,
-                    "exit_status": outcome.exit_status,
-                    "message": outcome.message,
-                    "time": rfc3339(now),
-                    "moment": int(now),
-                }
+        same = memory.last is not None and (memory.last.get("result"), memory.last.get("message")) == (outcome.result, outcome.message)
+        # A quiet host writes once an hour.
+        if not same or now - float((memory.last or {}).get("moment", 0)) >= 3600:
+            memory.last = {"result": outcome.result, "exit_status": outcome.exit_status, "message": outcome.message, "time": rfc3339(now), "moment": int(now)}
         memory.save(self._state)
 
     # -- publish ----------------------------------------------------------------------------------------------------------------------------
@@ -336,7 +329,7 @@ class Engine:
             return
         types = tuple(TYPES[rtype] for rtype in wanted)
         question = Question(self._config.name, types, self._config.zone)
-        answers = ask_until(servers, question, lambda found: matches(found, expected), self._config.readback_timeout)
+        answers = self._parts.ask(servers, question, lambda found: matches(found, expected), self._config.readback_timeout)
         self._outcome.authorities = [answer.as_data() for answer in answers]
         self._memory.lagging = not matches(answers, expected)
         if self._memory.lagging:

@@ -1,0 +1,279 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._config import Config, read_config, read_secret
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._memory import Memory
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._request import prepare
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._result import EXIT_STATUS, DdnsError
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._service import SERVICE, TIMER, Installation, Paths, timer_text, wanted_files
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._sources import make_source
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._trial import run_service
+from ansible_collections.homeserver.hardening.plugins.module_utils._plan import Plan
+from ansible_collections.homeserver.hardening.plugins.module_utils._state import StateDir
+
+SECRET = "c2VjcmV0c2VjcmV0c2VjcmV0"
+SETTINGS: dict[str, Any] = {"name": "home.example.net", "zone": "example.net", "server": "20.0.0.53", "tsig_name": "key", "families": ["ipv4"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": ""}, "name is ''"),
+        ({"name": "a..b"}, "empty label"),
+        ({"name": "."}, "root"),
+        ({"zone": ""}, "zone is ''"),
+        ({"name": "home.example.org"}, "does not lie in the zone"),
+        ({"provider": "mydns_jp"}, "known are rfc2136"),
+        ({"server": ""}, "server is ''"),
+        ({"server": "a b"}, "neither an address nor a name"),
+        ({"server_port": 0}, "1 to 65535"),
+        ({"server_port": 65536}, "1 to 65535"),
+        ({"server_port": True}, "1 to 65535"),
+        ({"tsig_name": ""}, "tsig_name is ''"),
+        ({"ttl": 0}, "1 to 86400"),
+        ({"ttl": 86401}, "1 to 86400"),
+        ({"families": []}, "empty"),
+        ({"families": ["ipv5"]}, "known are ipv4, ipv6"),
+        ({"address_source": "web"}, "known are interface"),
+        ({"address_source": "command"}, "belong together"),
+        ({"address_command": ["/bin/x"]}, "belong together"),
+        ({"address_source": "command", "address_command": ["x"]}, "absolute path"),
+        ({"address_source": "static"}, "belong together"),
+        ({"addresses": ["20.1.1.1"]}, "belong together"),
+        ({"resolver": ["ns1"]}, "no IP address"),
+        ({"readback_timeout": -1}, "0 to 600"),
+        ({"secret": "x"}, "no such setting"),
+    ],
+)
+def test_bad_settings_name_value_reason_and_way_out(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(DdnsError, match=says) as caught:
+        Config.from_mapping({**SETTINGS, **changes})
+    assert caught.value.result == "config"
+
+
+def test_fingerprint_changes_with_every_setting_and_the_secret() -> None:
+    base = Config.from_mapping(SETTINGS).fingerprint(SECRET)
+    assert base == Config.from_mapping(dict(SETTINGS)).fingerprint(SECRET)
+    for change in ({"ttl": 61}, {"server": "20.0.0.54"}, {"families": ["ipv6"]}, {"adopt": True}, {"gateway": "192.168.1.1"}):
+        assert Config.from_mapping({**SETTINGS, **change}).fingerprint(SECRET) != base
+    assert Config.from_mapping(SETTINGS).fingerprint(SECRET + "x") != base
+
+
+def test_settings_and_secret_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ddns.json"
+    with pytest.raises(DdnsError, match="not set up"):
+        read_config(str(path))
+    for text in ("{", "[]"):
+        path.write_text(text)
+        with pytest.raises(DdnsError, match="run the role"):
+            read_config(str(path))
+    path.write_text(json.dumps(SETTINGS))
+    assert read_config(str(path)) == SETTINGS
+    secret = tmp_path / "secret"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(DdnsError, match="cannot be read"):
+        read_secret(str(secret))
+    secret.write_text(SECRET + "\n")
+    assert read_secret(str(secret)) == SECRET
+    # What systemd hands over comes first; an empty directory is what it hands over in some containers.
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    assert read_secret(str(secret)) == SECRET
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "ddns-tsig").write_text("handed")
+    assert read_secret(str(secret)) == "handed"
+
+
+@pytest.mark.parametrize(
+    ("output", "family", "expected"),
+    [
+        ("20.1.1.1\n", "ipv4", "20.1.1.1"),
+        ("20.1.1.1\n2a00::1\n", "ipv6", "2a00::1"),
+        ("\n 20.1.1.1 \n\n20.1.1.1\n", "ipv4", "20.1.1.1"),
+        ("", "ipv4", "gave no ipv4"),
+        ("2a00::1", "ipv4", "gave no ipv4"),
+        ("20.1.1.1\n20.1.1.2", "ipv4", "several"),
+    ],
+)
+def test_output_of_a_command(tmp_path: Path, output: str, family: str, expected: str) -> None:
+    (tmp_path / "output").write_text(output)
+    config = Config.from_mapping({**SETTINGS, "address_source": "command", "address_command": ["/bin/cat", str(tmp_path / "output")]})
+    if expected.startswith(("g", "s")):
+        with pytest.raises(DdnsError, match=expected):
+            make_source(config)(family)
+    else:
+        assert make_source(config)(family) == expected
+
+
+def test_command_gets_no_standard_input_and_its_failure_is_told() -> None:
+    config = Config.from_mapping({**SETTINGS, "address_source": "command", "address_command": ["/bin/sh", "-c", "cat; echo broken >&2; exit 3"]})
+    with pytest.raises(DdnsError, match="status 3: broken"):
+        make_source(config)("ipv4")
+
+
+class Systemd:
+    """Answers as systemctl would, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.on = False
+        self.status = 0
+        self.after: Any = None
+
+    def __call__(self, *command: str) -> subprocess.CompletedProcess[str]:
+        words = " ".join(command[1:])
+        if not words.startswith(("is-", "show")):
+            self.log.append(words)
+        code, output = 0, ""
+        if words.startswith("is-"):
+            code = 0 if self.on else 3
+        elif words.startswith("show"):
+            output = f"ExecMainStatus={self.status}\nResult={'exit-code' if self.status else 'success'}\n"
+        elif words.startswith("enable"):
+            self.on = True
+        elif words.startswith("disable"):
+            self.on = False
+        elif words.startswith("start") and self.after is not None:
+            code = self.after()
+        return subprocess.CompletedProcess(command, code, output, "refused" if code else "")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    (tmp_path / "units").mkdir()
+    (tmp_path / "agent").write_text("#!/bin/sh\n")
+    (tmp_path / "agent").chmod(0o755)
+    return Paths(str(tmp_path / "etc" / "ddns.json"), str(tmp_path / "etc" / "credentials" / "ddns-tsig"), str(tmp_path / "units"), str(tmp_path / "agent"))
+
+
+def install(paths: Paths, systemd: Systemd, **changes: Any) -> Plan:
+    files = wanted_files({**SETTINGS, **changes}, SECRET, 300, "/var/lib/homeserver", paths)
+    installation = Installation(paths, systemd)
+    plan = installation.plan_started(files)
+    installation.check(plan, files)
+    installation.apply(plan, files)
+    return plan
+
+
+def test_service_is_installed_once_changed_and_removed(paths: Paths, tmp_path: Path) -> None:
+    systemd = Systemd()
+    first = install(paths, systemd)
+    assert [(change.action, change.kind) for change in first.changes] == [("create", "file")] * 4 + [("create", "unit")]
+    modes = {path: os.stat(path).st_mode & 0o777 for path in (paths.config, paths.credential, os.path.dirname(paths.credential), os.path.dirname(paths.config))}
+    assert list(modes.values()) == [0o644, 0o600, 0o700, 0o755]
+    assert Path(paths.credential).read_text() == SECRET + "\n"
+    assert not install(paths, systemd).changed
+    changed = install(paths, systemd, ttl=90)
+    assert [change.name for change in changed.changes] == [paths.config]
+    for text in (json.dumps(first.as_data()), json.dumps(first.diff()), *(Path(paths.unit(unit)).read_text() for unit in (SERVICE, TIMER))):
+        assert SECRET not in text
+    assert "ddns-tsig:" + paths.credential in Path(paths.unit(SERVICE)).read_text()
+    installation = Installation(paths, systemd)
+    installation.apply(installation.plan_stopped(), {})
+    assert sorted(os.listdir(paths.units)) == []
+    assert Path(paths.credential).exists()
+    last = installation.plan_absent()
+    assert [change.name for change in last.changes] == [paths.config, paths.credential]
+    assert SECRET not in json.dumps(last.as_data())
+    installation.apply(last, {})
+    assert not (tmp_path / "etc").exists()
+    assert not installation.plan_absent().changed
+
+
+def test_what_others_keep_beside_it_stays(paths: Paths, tmp_path: Path) -> None:
+    systemd = Systemd()
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "firewall.nft").write_text("")
+    install(paths, systemd)
+    installation = Installation(paths, systemd)
+    installation.apply(installation.plan_absent(), {})
+    assert os.listdir(tmp_path / "etc") == ["firewall.nft"]
+
+
+def test_damaged_files_and_modes_are_repaired(paths: Paths) -> None:
+    systemd = Systemd()
+    install(paths, systemd)
+    os.chmod(paths.credential, 0o644)
+    Path(paths.unit(TIMER)).write_text("")
+    systemd.on = False
+    plan = install(paths, systemd)
+    assert [(change.action, change.name) for change in plan.changes] == [
+        ("update", paths.credential),
+        ("update", paths.unit(TIMER)),
+        ("create", TIMER),
+    ]
+    assert os.stat(paths.credential).st_mode & 0o777 == 0o600
+
+
+def test_nothing_is_written_without_the_agent_or_with_bad_settings(paths: Paths, tmp_path: Path) -> None:
+    (tmp_path / "agent").unlink()
+    with pytest.raises(DdnsError, match="install the agent"):
+        install(paths, Systemd())
+    assert not (tmp_path / "etc").exists()
+    for arguments in (({}, "no base64", 300, "/x"), ({}, SECRET, 59, "/x"), ({}, SECRET, 300, "x"), ({}, SECRET, 300, "/a b"), ({"ttl": 0}, SECRET, 300, "/x")):
+        with pytest.raises(DdnsError):
+            wanted_files({**SETTINGS, **arguments[0]}, *arguments[1:], paths)
+    assert "OnUnitInactiveSec=60s" in timer_text(60)
+
+
+def test_run_of_the_service_is_told_of_the_playbook_run_and_its_result_is_read(tmp_path: Path) -> None:
+    state = StateDir(str(tmp_path / "state"))
+    run_file = tmp_path / "run.env"
+    systemd = Systemd()
+    seen: list[str] = []
+
+    def ran(result: str) -> Any:
+        def run() -> int:
+            seen.append(run_file.read_text())
+            Memory(name="x", last={"result": result, "message": "because", "exit_status": EXIT_STATUS[result]}).save(state)
+            systemd.status = EXIT_STATUS[result]
+            return 1 if systemd.status else 0
+
+        return run
+
+    for result in ("unchanged", "ok", "stop", "lagging"):
+        systemd.after = ran(result)
+        outcome = run_service("run-1", state, systemd, str(run_file))
+        assert (outcome.result, outcome.message) == (result, "because")
+    assert set(seen) == {"HOMESERVER_NOW=1\nHOMESERVER_RUN_ID=run-1\n"}
+    assert not run_file.exists()
+    systemd.after, systemd.status = None, 75
+    assert run_service("run-1", state, systemd, str(run_file)).result == "busy"
+    systemd.status = 243
+    assert run_service("run-1", state, systemd, str(run_file)).result == "unknown"
+    systemd.after, systemd.status = (lambda: 1), 0
+    assert run_service("run-1", state, systemd, str(run_file)).result == "unknown"
+    assert run_service("run\n1", state, systemd, str(run_file)).result == "config"
+
+
+def test_taking_back_needs_only_what_the_host_remembers(tmp_path: Path) -> None:
+    state = StateDir(str(tmp_path / "state"))
+    options: dict[str, Any] = {"state": "absent", "name": None, "zone": "", "server": None, "tsig_name": None, "tsig_secret": None, "readback_timeout": 5}
+    nowhere = str(tmp_path / "nothing")
+    assert prepare(options, state, nowhere, nowhere) is None
+    state.write(
+        "ddns.json",
+        {"published": {"A": {"values": ["20.1.1.1"], "ttl": 60}}, "name": "home.example.net.", "settings": Config.from_mapping(SETTINGS).to_take_back()},
+    )
+    with pytest.raises(DdnsError, match="cannot be read"):
+        prepare(options, state, nowhere, nowhere)
+    (tmp_path / "secret").write_text(SECRET)
+    prepared = prepare(options, state, nowhere, str(tmp_path / "secret"))
+    assert prepared is not None
+    assert (prepared[0].full_name, prepared[0].server, prepared[0].readback_timeout, prepared[1]) == ("home.example.net.", "20.0.0.53", 5, SECRET)
+    # Options about another name do not count, newer ones about the same name do.
+    other = prepare({**options, "name": "other.example.net", "server": "20.0.0.99", "tsig_secret": "b3RoZXI="}, state, nowhere, nowhere)
+    newer = prepare({**options, "name": "HOME.example.net", "server": "20.0.0.99", "tsig_secret": "b3RoZXI="}, state, nowhere, nowhere)
+    assert other is not None
+    assert newer is not None
+    assert (other[0].server, newer[0].server, newer[1]) == ("20.0.0.53", "20.0.0.99", "b3RoZXI=")
