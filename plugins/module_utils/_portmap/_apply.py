@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, homeserver.hardening contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carrying out a plan: all of it, or nothing.
+"""Carrying out a plan: mappings are made all or none, and removed as many as possible.
 
 Private to this collection.
 """
@@ -25,21 +25,29 @@ class ApplyError(GatewayError):
 
 @dataclass
 class Outcome:
-    """What the router holds afterwards, by (protocol, external port), and what is worth a warning."""
+    """What came of it.
+
+    Attributes:
+        entries: what the router holds now, by (protocol, external port).
+        failures: what could not be removed, and why.
+        warnings: what is worth a warning.
+    """
 
     entries: dict[tuple[str, int], Entry] = field(default_factory=dict)
+    failures: dict[Entry, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
-def apply(gateway: Gateway, plan: MappingPlan) -> Outcome:
-    """Make every change of a plan and renew what is due."""
+def make(gateway: Gateway, plan: MappingPlan) -> Outcome:
+    """Make every change of a plan, or none of them, and renew what is due."""
     outcome = Outcome()
     undo: list[tuple[bool, Entry]] = []
     try:
         for step in plan.steps:
+            # Noted before it is done: a router may do it and lose the answer.
             for entry in step.delete:
-                gateway.delete(entry)
                 undo.append((True, entry))
+                gateway.delete(entry)
             for entry in step.add:
                 undo.append((False, entry))
                 after = gateway.add(entry)
@@ -55,6 +63,18 @@ def apply(gateway: Gateway, plan: MappingPlan) -> Outcome:
             outcome.warnings.append(f"mapping {row.name!r} is there, but its lease was not renewed: {error}")
         else:
             outcome.entries[after.key] = after
+    return outcome
+
+
+def remove(gateway: Gateway, plan: MappingPlan) -> Outcome:
+    """Remove what a plan removes. One that cannot be removed does not keep the others open."""
+    outcome = Outcome()
+    for step in plan.steps:
+        for entry in step.delete:
+            try:
+                gateway.delete(entry)
+            except GatewayError as error:
+                outcome.failures[entry] = str(error)
     return outcome
 
 
@@ -79,15 +99,15 @@ def _take_back(gateway: Gateway, undo: list[tuple[bool, Entry]], error: GatewayE
     restored = 0
     for was_there, entry in reversed(undo):
         try:
-            if was_there:
+            there = gateway.find(entry.protocol, entry.external_port)
+            same = there is not None and (there.internal_client, there.internal_port) == (entry.internal_client, entry.internal_port)
+            if was_there and not same:
                 gateway.add(entry)
                 restored += 1
-            else:
-                # The last of them may or may not have been made; what is there now decides, and only what is as we made it is ours to remove.
-                made = gateway.find(entry.protocol, entry.external_port)
-                if made is not None and (made.internal_client, made.internal_port) == (entry.internal_client, entry.internal_port):
-                    gateway.delete(made)
-                    restored += 1
+            elif not was_there and same and there is not None:
+                # Only what is as it was made here; what somebody else made meanwhile is theirs.
+                gateway.delete(there)
+                restored += 1
         except GatewayError as problem:
             problems.append(f"{entry.protocol} port {entry.external_port}: {problem}")
     if problems:

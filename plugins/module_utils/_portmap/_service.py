@@ -16,9 +16,9 @@ from typing import Any
 from .._address._classify import address_class, is_publishable
 from .._ownership import OwnershipError, host_id
 from .._plan import Plan
-from ._apply import apply
+from ._apply import make, remove
 from ._discovery import at_location, check_address, discover, is_location
-from ._errors import BadRequestError, NoGatewayError, NoNatError, PortmapError, ProtocolError
+from ._errors import BadRequestError, GatewayError, NoGatewayError, NoNatError, PortmapError, ProtocolError
 from ._links import Link, read_links
 from ._model import Entry, Gateway, Wanted
 from ._planning import Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
@@ -184,20 +184,34 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
     result.changed = plan.plan.changed
     if check_mode:
         return
+    if request.state != "present":
+        _remove(result, plan, gateway, host)
+        return
     try:
-        outcome = apply(gateway, plan)
+        outcome = make(gateway, plan)
     except PortmapError as error:
         result.changed = not getattr(error, "complete", False)
         for row in plan.rows:
-            if row.entry is None or request.state != "present" or row.state != "present":
+            if row.state != "present":
                 row.state, row.error = "error", str(error)
         _report(result, plan, gateway, host, {})
         raise
     result.warnings.extend(outcome.warnings)
-    if request.state != "present":
-        for row in plan.rows:
-            row.state, row.entry, row.owner = "absent", None, None
     _report(result, plan, gateway, host, outcome.entries)
+
+
+def _remove(result: Result, plan: MappingPlan, gateway: Gateway, host: Host) -> None:
+    failures = remove(gateway, plan).failures
+    for row in plan.rows:
+        if row.entry in failures:
+            row.state, row.error = "error", failures[row.entry]
+        else:
+            row.state, row.entry, row.owner = "absent", None, None
+    result.changed = len(failures) < len(plan.steps)
+    _report(result, plan, gateway, host, {})
+    if failures:
+        rest = "; every other mapping was removed" if result.changed else ""
+        raise GatewayError(f"{'; '.join(failures.values())}{rest}")
 
 
 def _host(gateway: Gateway) -> Host:

@@ -90,6 +90,37 @@ def test_a_write_that_fails_takes_the_others_back() -> None:
     assert gateway.entries == before
 
 
+def test_a_removal_that_fails_does_not_keep_the_others_open() -> None:
+    gateway = MemoryGateway(
+        [MINE, replace(MINE, external_port=81, description="hs:01234567:tls"), replace(MINE, external_port=82, description="hs:01234567:wg")]
+    )
+    gateway.refuse = lambda operation, entry: entry.external_port == 81
+    result = absent(gateway)
+    assert result.error == "no delete of 81; every other mapping was removed"
+    assert result.changed
+    assert [row["state"] for row in result.data["mappings"]] == ["absent", "error", "absent"]
+    assert list(gateway.entries) == [("tcp", 81)]
+    again = absent(gateway)
+    assert again.error == "no delete of 81"
+    assert not again.changed
+
+
+def test_an_answer_that_got_lost_after_the_removal() -> None:
+    gateway = MemoryGateway([OLD])
+
+    def lose(operation: str, entry: Entry) -> bool:
+        if operation == "delete" and entry == OLD and OLD.key in gateway.entries:
+            del gateway.entries[OLD.key]
+            return True
+        return False
+
+    gateway.refuse = lose
+    result = present(gateway, WEB, adopt=True)
+    assert result.error is not None
+    assert not result.changed
+    assert gateway.entries == {OLD.key: OLD}
+
+
 def test_adoption_that_fails_puts_the_old_one_back() -> None:
     gateway = MemoryGateway([OLD])
     gateway.refuse = lambda operation, entry: operation == "add" and entry.description.startswith("hs:")
