@@ -343,17 +343,19 @@ class Engine:
                 continue
             if len(active) > self._peak:
                 self._peak = len(active)
-            wait = self._next_deadline() - clock()
+            # What had run out before the poll got its last chance in it: a slow host must not turn late reading into silence.
+            before = clock()
+            wait = self._next_deadline() - before
             if pause > 0 and pause < wait:
                 wait = pause
-            for fd, mask in self._epoll.poll(max(0.0, wait), 1024):
+            for fd, mask in self._epoll.poll(max(0.0, wait), MAXIMUM_CONCURRENCY):
                 probe = active.get(fd)
                 if probe is not None:
                     if probe.target.tcp:
                         self._on_tcp(probe, mask, clock())
                     else:
                         self._on_udp(probe, mask, clock())
-            self._expire(last)
+            self._expire(last, before)
 
     def _next_deadline(self) -> float:
         timers = self._timers
@@ -369,8 +371,7 @@ class Engine:
         self._serial += 1
         heapq.heappush(self._timers, (deadline, self._serial, probe))
 
-    def _expire(self, last: bool) -> None:
-        now = self._clock()
+    def _expire(self, last: bool, now: float) -> None:
         while self._timers and self._next_deadline() <= now:
             _deadline, _serial, probe = heapq.heappop(self._timers)
             target = probe.target

@@ -64,6 +64,7 @@ def _literal(host: str) -> tuple[int, str, int] | None:
         except (OSError, ValueError):
             continue
         address = socket.inet_ntop(family, packed)
+        _check_host(host, family, packed)
         if not zone:
             return family, address, 0
         if family == socket.AF_INET:
@@ -94,8 +95,21 @@ def _resolve(host: str, wanted: list[socket.AddressFamily], families: Sequence[s
             if answer[0] == number and isinstance(sockaddr, tuple):
                 scope = sockaddr[3] if len(sockaddr) == 4 else 0
                 entry = (int(number), str(sockaddr[0]), int(scope))
+                _check_host(host, number, socket.inet_pton(number, entry[1].partition("%")[0]))
                 if entry not in found:
                     found.append(entry)
     if not found:
         raise ProbeInputError(f"host {host!r} has no address of {' or '.join(families or FAMILIES)}: correct the name or the families")
     return found
+
+
+def _check_host(host: str, family: int, packed: bytes) -> None:
+    """Refuse addresses that no single host has. The kernel would take some of them for this host."""
+    address = socket.inet_ntop(family, packed)
+    what = f"host {host!r}" if host == address else f"host {host!r} ({address})"
+    if not any(packed):
+        raise ProbeInputError(f"{what} is the unspecified address, which no host has; filtering resolvers give it for blocked names: correct the host")
+    if family == socket.AF_INET and (packed[0] >= 224 and packed[0] < 240 or packed == b"\xff" * 4) or family == socket.AF_INET6 and packed[0] == 0xFF:
+        raise ProbeInputError(f"{what} is a multicast or broadcast address: give the address of one host")
+    if family == socket.AF_INET6 and packed[:12] == b"\0" * 10 + b"\xff\xff":
+        raise ProbeInputError(f"{what} is an IPv4 address in IPv6 clothes: write {socket.inet_ntop(socket.AF_INET, packed[12:])}")

@@ -69,6 +69,12 @@ def test_a_zone_becomes_a_number() -> None:
         ("2130706433", {}, ["four numbers"]),
         ("fe80::1%nosuchlink0", {}, ["no interface 'nosuchlink0'"]),
         ("192.0.2.1%eth0", {}, ["no zone"]),
+        ("0.0.0.0", {}, ["'0.0.0.0'", "unspecified"]),
+        ("::", {}, ["unspecified"]),
+        ("224.0.0.1", {}, ["multicast"]),
+        ("255.255.255.255", {}, ["broadcast"]),
+        ("ff02::1", {}, ["multicast"]),
+        ("::ffff:192.0.2.1", {}, ["write 192.0.2.1"]),
     ],
 )
 def test_bad_targets(host: str, options: dict[str, Any], words: list[str]) -> None:
@@ -86,3 +92,8 @@ def test_bad_ports_name_the_target() -> None:
 def test_a_name_without_the_wanted_family() -> None:
     with pytest.raises(ProbeInputError, match="no address of ipv6"):
         make("host.example", "192.0.2.1", families=["ipv6"])
+
+
+def test_a_blocked_name() -> None:
+    with pytest.raises(ProbeInputError, match=r"'blocked\.example' \(0\.0\.0\.0\).*unspecified"):
+        make("blocked.example", "0.0.0.0")
