@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._dns._lookup import check_address
 from .._dns._name import DnsError, Name, is_below, name_from_text, name_to_text
 from .._dns._tsig import Key
 from ._result import CONFIG, DdnsError
@@ -199,8 +199,8 @@ def _number(option: str, value: Any, lowest: float, highest: float) -> float:
 
 def _address(option: str, text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
-    except ValueError as error:
+        return check_address(text, option)
+    except DnsError as error:
         raise _bad(option, text, "it is no IP address") from error
 
 

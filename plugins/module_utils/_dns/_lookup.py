@@ -13,7 +13,7 @@ servers say where the name belongs.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import socket
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,11 +100,10 @@ def nameservers(text: str) -> list[str]:
 def check_address(text: str, what: str) -> str:
     """Return an address in its usual form; a zone id (fe80::1%eth0) is allowed."""
     base, percent, zone = text.partition("%")
-    try:
-        address = ipaddress.ip_address(base)
-    except ValueError as error:
-        raise LookupFailed(f"{what} {text[:80]!r} is not an IP address; give an address, not a name", "name") from error
-    return f"{address}{percent}{zone}"
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, ValueError):
+            return f"{socket.inet_ntop(family, socket.inet_pton(family, base))}{percent}{zone}"
+    raise LookupFailed(f"{what} {text[:80]!r} is not an IP address; give an address, not a name", "name")
 
 
 def find_delegation(name: Name, zone: Name | None, resolver: Resolver) -> Delegation:

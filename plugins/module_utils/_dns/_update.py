@@ -8,7 +8,7 @@ Private to this collection. Pure.
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,14 +47,14 @@ class Replacement:
 
 def address_rdata(rtype: int, address: str) -> bytes:
     """Return the data of an address record."""
+    family = {TYPE_A: socket.AF_INET, TYPE_AAAA: socket.AF_INET6}.get(rtype)
+    if family is None:
+        raise WireError(f"records of type {rtype} hold no address")
     try:
-        if rtype == TYPE_A:
-            return ipaddress.IPv4Address(address).packed
-        if rtype == TYPE_AAAA:
-            return ipaddress.IPv6Address(address).packed
-    except ValueError as error:
-        raise WireError(f"{address!r} is no address for a record of type {rtype}: {error}") from error
-    raise WireError(f"records of type {rtype} hold no address")
+        # Not ipaddress: before Python 3.9.5 it takes leading zeros, and means something else by them than others do.
+        return socket.inet_pton(family, address)
+    except (OSError, ValueError) as error:
+        raise WireError(f"{address!r} is no address for a record of type {rtype}") from error
 
 
 def make_update(ident: int, zone: Name, name: Name, replacements: Sequence[Replacement]) -> Message:
