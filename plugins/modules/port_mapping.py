@@ -14,7 +14,7 @@ description:
     with O(adopt=true). All mappings are judged before any is written, and one that cannot be had fails the module with nothing changed.
   - Reads every write back, because routers report success for what they did not do. If one fails midway, those before it are taken back.
     A mapping that cannot be removed with O(state=absent) fails the module, but does not keep the others from being removed.
-  - Every mapping carries a tag, V(hs:HOSTID:NAME), as its description. Only what carries this host's tag is ever removed.
+  - Every mapping carries a tag, V(hs:HOSTID:NAME), as its description. Nothing else is ever removed, but for what O(adopt=true) replaces.
   - Never gets another external port than the one that was asked for, unless O(allow_other_external_port=true).
   - Ports are mapped to the host that runs the module, never to a third one. It needs no root and no program on the host.
 extends_documentation_fragment:
