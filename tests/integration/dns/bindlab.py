@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import textwrap
 import time
 from dataclasses import dataclass, field
@@ -23,6 +26,27 @@ PRIMARY, SECONDARY, RESOLVER, DELEGATED = "127.0.0.1", "127.0.0.2", "127.0.0.3",
 WAN = "20.30.41.10"
 
 
+@functools.cache
+def find_named() -> str:
+    """Return the path of BIND's server.
+
+    Where its package is not installed, it is only unpacked, because installing it would start a name server on this machine.
+    """
+    installed = shutil.which("named")
+    if installed:
+        return installed
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "homeserver-hardening" / "named"
+    program = cache / "usr" / "sbin" / "named"
+    if not program.exists():
+        # Its libraries are those of dig and nsupdate, in the same version.
+        version = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "bind9-libs"], check=True, capture_output=True, text=True).stdout
+        with tempfile.TemporaryDirectory() as directory:
+            subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", f"bind9={version}"], check=True, cwd=directory)
+            package = next(Path(directory).glob("bind9_*.deb"))
+            subprocess.run(["dpkg-deb", "-x", str(package), str(cache)], check=True)
+    return str(program)
+
+
 @dataclass
 class Named:
     """One running name server."""
@@ -31,8 +55,7 @@ class Named:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        program = shutil.which("named")
-        assert program, "BIND is missing: apt-get install bind9 bind9-dnsutils"
+        program = find_named()
         self.process = subprocess.Popen(
             [program, "-g", "-c", str(self.config), "-n", "1"],
             stdin=subprocess.DEVNULL,

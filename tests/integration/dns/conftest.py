@@ -28,9 +28,9 @@ from ansible_collections.homeserver.hardening.tests.integration.dns.bindlab impo
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def namespace() -> Iterator[None]:
-    """Let this process live in a network namespace of its own."""
+    """Let this process live in a network namespace of its own, as long as these tests run."""
     assert os.geteuid() == 0, "network namespaces need root"
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     assert LIBC.unshare(CLONE_NEWNET) == 0
@@ -53,7 +53,7 @@ def namespace() -> Iterator[None]:
         os.close(home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bind(namespace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
     """Start the servers once."""
     directory = tmp_path_factory.mktemp("bind")
