@@ -300,7 +300,56 @@ left:
   returned: always
   type: list
   elements: dict
-  sample: []
+  contains:
+    protocol:
+      description: The protocol.
+      type: str
+      returned: success
+      sample: tcp
+    external_port:
+      description: The router's port. V(0) stands for all ports.
+      type: int
+      returned: success
+      sample: 443
+    internal_client:
+      description: The address that it leads to.
+      type: str
+      returned: success
+      sample: 192.0.2.10
+    internal_port:
+      description: The port that it leads to.
+      type: int
+      returned: success
+      sample: 8443
+    description:
+      description: What its maker called it.
+      type: str
+      returned: success
+      sample: old tool
+    enabled:
+      description: Whether the router says that it is in force.
+      type: bool
+      returned: success
+      sample: true
+    lease:
+      description: The seconds that remain, V(0) for a mapping without end.
+      type: int
+      returned: success
+      sample: 604800
+    remote_host:
+      description: The only source that it is for, empty for everybody. Routers do not tell it reliably.
+      type: str
+      returned: success
+      sample: ""
+    owner:
+      description: Always V(untagged_ours).
+      type: str
+      returned: success
+      sample: untagged_ours
+    name:
+      description: Always V(null), since the description is no tag.
+      type: str
+      returned: success
 plan:
   description: What was changed, or would be in check mode, in the order of execution. Empty if there was nothing to do or something was refused.
   returned: always

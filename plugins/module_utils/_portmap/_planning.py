@@ -105,13 +105,15 @@ def owner_of(entry: Entry, host: Host) -> tuple[str, str | None]:
     return (UNTAGGED_OURS if entry.internal_client == host.address else FOREIGN, None)
 
 
-def check(wanted: Sequence[Wanted]) -> None:
+def check(wanted: Sequence[Wanted], named: Sequence[Named] = ()) -> None:
     """Refuse what makes no sense, all of it at once."""
-    problems: list[str] = []
+    problems = [
+        f"name {one.name!r} is not a service name: use a lower-case letter, then up to 30 of a-z, 0-9 and '-'"
+        for one in (*wanted, *named)
+        if not SERVICE_NAME.match(one.name)
+    ]
     seen: dict[tuple[str, int], str] = {}
     for one in wanted:
-        if not SERVICE_NAME.match(one.name):
-            problems.append(f"name {one.name!r} is not a service name: use a lower-case letter, then up to 30 of a-z, 0-9 and '-'")
         if one.protocol not in PROTOCOLS:
             problems.append(f"mapping {one.name!r}: protocol {one.protocol!r} cannot be mapped: use tcp or udp")
         for what, port in (("external_port", one.external_port), ("port", one.port)):

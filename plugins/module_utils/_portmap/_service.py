@@ -149,7 +149,7 @@ def run(request: Request, selection: Selection, check_mode: bool, opener: Opener
 
 
 def _run(request: Request, selection: Selection, check_mode: bool, opener: Opener, result: Result) -> None:
-    check(request.wanted)
+    check(request.wanted, request.named or ())
     if request.state == "present" and not request.wanted:
         raise BadRequestError("mappings is empty: name at least one mapping, or use state: absent to take all of this host's mappings back")
     try:

@@ -72,6 +72,12 @@ def test_all_bad_requests_are_named_at_once() -> None:
     assert "'wg'" in str(caught.value)
 
 
+def test_names_that_shall_be_removed_are_checked_too() -> None:
+    check([], [Named("web")])
+    with pytest.raises(BadRequestError, match="'Web_1'"):
+        check([], [Named("web"), Named("Web_1")])
+
+
 def test_good_requests() -> None:
     check([WEB, replace(WEB, protocol="udp"), replace(WG, lease=0), replace(WG, external_port=1, port=65535, lease=120)])
 
