@@ -108,9 +108,9 @@ def owner_of(entry: Entry, host: Host) -> tuple[str, str | None]:
 def check(wanted: Sequence[Wanted], named: Sequence[Named] = ()) -> None:
     """Refuse what makes no sense, all of it at once."""
     problems = [
-        f"name {one.name!r} is not a service name: use a lower-case letter, then up to 30 of a-z, 0-9 and '-'"
-        for one in (*wanted, *named)
-        if not SERVICE_NAME.match(one.name)
+        f"name {name!r} is not a service name: use a lower-case letter, then up to 30 of a-z, 0-9 and '-'"
+        for name in (*(one.name for one in wanted), *(one.name for one in named))
+        if not SERVICE_NAME.match(name)
     ]
     seen: dict[tuple[str, int], str] = {}
     for one in wanted:
