@@ -126,7 +126,8 @@ def match(family: str, protocol: str, port: int, sources: list[str], tag: bytes)
     if protocol == "udp":
         # The code word tells our datagrams from the service's. Nobody else's are touched, whoever sends them.
         return f"meta nfproto {family} udp dport {port} @th,64,64 0x{tag.hex()}"
-    return f"{_keyword(family)} saddr {{ {', '.join(sources)} }} tcp dport {port}"
+    # Not what this host sends to itself: connections that are passed on to the service would come back.
+    return f'iifname != "lo" {_keyword(family)} saddr {{ {", ".join(sources)} }} tcp dport {port}'
 
 
 def redirect(family: str, to: int) -> str:

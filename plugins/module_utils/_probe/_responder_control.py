@@ -36,7 +36,7 @@ _ID = re.compile(r"[0-9a-f]{8}\Z")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 _SYSTEMD = "/run/systemd/system"
 _START_WAIT = 15.0
-_STOP_WAIT = 5.0
+_STOP_WAIT = 3.0
 #: What the process may do, in a transient unit. Nothing that needs a mount namespace: containers may not have one.
 _PROPERTIES = (
     "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_DAC_READ_SEARCH",

@@ -167,7 +167,7 @@ def rows_by_name(net: Net, family: str, nonce: str = NONCE, **options: Any) -> d
     return {names[row["protocol"], row["port"]]: row for row in result["rows"]}
 
 
-def talk(net: Net, family: str, source: str) -> str:
+def talk(net: Net, family: str, source: str, host: str = "v") -> str:
     """Use the services as a client with that address does."""
     code = textwrap.dedent(f"""
         import socket
@@ -185,7 +185,7 @@ def talk(net: Net, family: str, source: str) -> str:
             text += b"|" + sock.recv(300)[:9]
         print(text.decode())
     """)
-    return net.exec("v", PYTHON, "-I", "-c", code).stdout.strip()
+    return net.exec(host, PYTHON, "-I", "-c", code).stdout.strip()
 
 
 def test_path_is_proved_while_the_service_runs(net: Net, host: Host) -> None:
@@ -290,6 +290,16 @@ def test_ports_that_a_container_engine_translates(net: Net, host: Host, family: 
         net.exec("t", "nft", "delete", "table", keyword, "engine")
 
 
+def test_the_host_among_the_sources_does_not_talk_to_itself(net: Net, host: Host) -> None:
+    started = host.start(sources=[*VANTAGE.values(), *TARGET.values()])
+    try:
+        assert talk(net, "ipv4", VANTAGE["ipv4"]) == "hello service:question|service:x"
+        assert talk(net, "ipv4", TARGET["ipv4"], "t") == "hello service:question|service:x"
+    finally:
+        stopped = host.control("stop", identity=started["id"])
+    assert len(stopped["visits"]) == 1
+
+
 def test_another_nonce_proves_nothing(net: Net, host: Host) -> None:
     started = host.start(nonce=OTHER_NONCE)
     try:
@@ -339,6 +349,15 @@ def test_a_killed_responder_leaves_no_rule_and_no_listener(host: Host, number: i
     assert [line for line in host.traces() if str(host.runtime) not in line] == []
     stopped = host.control("stop", identity=started["id"])
     assert stopped == {"listeners": [], "visits": []}
+    assert host.traces() == []
+
+
+def test_a_responder_that_hangs_is_stopped_all_the_same(net: Net, host: Host) -> None:
+    started = host.start()
+    assert rows_by_name(net, "ipv4")["web"]["nonce_verified"] is True
+    os.kill(host.pid(started["id"]), signal.SIGSTOP)
+    stopped = host.control("stop", identity=started["id"])
+    assert {visit["name"] for visit in stopped["visits"]} == {"web", "vpn", "free-tcp", "free-udp"}
     assert host.traces() == []
 
 

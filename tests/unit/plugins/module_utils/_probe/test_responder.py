@@ -23,8 +23,8 @@ WEB = {"name": "web", "protocol": "tcp", "port": 443, "families": ["ipv4", "ipv6
 @pytest.mark.parametrize(
     ("family", "protocol", "sources", "rule"),
     [
-        ("ipv4", "tcp", ["192.0.2.7", "198.51.100.0/24"], "ip saddr { 192.0.2.7, 198.51.100.0/24 } tcp dport 443"),
-        ("ipv6", "tcp", ["2001:db8::7"], "ip6 saddr { 2001:db8::7 } tcp dport 443"),
+        ("ipv4", "tcp", ["192.0.2.7", "198.51.100.0/24"], 'iifname != "lo" ip saddr { 192.0.2.7, 198.51.100.0/24 } tcp dport 443'),
+        ("ipv6", "tcp", ["2001:db8::7"], 'iifname != "lo" ip6 saddr { 2001:db8::7 } tcp dport 443'),
         ("ipv4", "udp", [], "meta nfproto ipv4 udp dport 443 @th,64,64 0x0102030405060708"),
         ("ipv6", "udp", ["2001:db8::7"], "meta nfproto ipv6 udp dport 443 @th,64,64 0x0102030405060708"),
     ],
