@@ -141,7 +141,8 @@ class FakeIgd:
 
     def _fault(self, code: int) -> str:
         return (
-            '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault><faultcode>s:Client</faultcode><faultstring>UPnPError</faultstring>'
+            '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault>'
+            "<faultcode>s:Client</faultcode><faultstring>UPnPError</faultstring>"
             f'<detail><UPnPError xmlns="urn:schemas-upnp-org:control-1-0"><errorCode>{code}</errorCode><errorDescription>Words</errorDescription></UPnPError>'
             "</detail></s:Fault></s:Body></s:Envelope>"
         )

@@ -68,7 +68,7 @@ class Responder:
 
     def __init__(self) -> None:
         generator = random.SystemRandom()
-        self.address = ".".join(["127", *(str(generator.randint(1, 254)) for _ in range(3))])
+        self.address = ".".join(["127", *(str(generator.randint(1, 254)) for _part in range(3))])
         self.locations: list[str] = []
         self.searches = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -116,7 +116,7 @@ def test_redirects_are_not_followed(status: str) -> None:
 def test_a_flood_is_dropped(head: bytes) -> None:
     def flood(_request: bytes, connection: socket.socket) -> None:
         connection.sendall(head)
-        for _ in range(1000):
+        for _round in range(1000):
             connection.sendall(b"x" * 65536)
 
     with RawServer(flood) as server, pytest.raises(GatewayError, match="more than"):

@@ -25,7 +25,8 @@ DEVICE = (
     b"</serviceList></device></root>"
 )
 ENTRY = (
-    b"<a><NewExternalPort>80</NewExternalPort><NewProtocol>TCP</NewProtocol><NewInternalPort>80</NewInternalPort><NewInternalClient>192.0.2.9</NewInternalClient>"
+    b"<a><NewExternalPort>80</NewExternalPort><NewProtocol>TCP</NewProtocol>"
+    b"<NewInternalPort>80</NewInternalPort><NewInternalClient>192.0.2.9</NewInternalClient>"
     b"<NewEnabled>1</NewEnabled><NewPortMappingDescription>x</NewPortMappingDescription><NewLeaseDuration>3600</NewLeaseDuration></a>"
 )
 SSDP = b"HTTP/1.1 200 OK\r\nST: x\r\nLOCATION: http://192.0.2.1:80/d.xml\r\nSERVER: y\r\n\r\n"
