@@ -37,10 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StateError as error:
         parser.error(str(error))
     result: dict[str, Any] = options.job(options, state)
-    if options.json:
-        print(json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False))
-    else:
-        print(result["message"])
+    text = json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False) if options.json else str(result["message"])
+    sys.stdout.write(text + "\n")
     return int(result["exit_status"])
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._name import BadName, is_below, name_from_text, name_to_text, wire_length
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._wire import encode_name, read_name
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Callable
 
 import pytest
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._name import name_from_text
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._transport import NoAnswer, exchange, new_id, tcp, udp
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._update import address_rdata

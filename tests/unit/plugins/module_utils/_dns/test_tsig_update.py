@@ -9,6 +9,7 @@ import hmac
 import struct
 
 import pytest
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._name import name_from_text
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._tsig import (
     ALGORITHMS,

@@ -9,6 +9,7 @@ import struct
 import time
 
 import pytest
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._name import name_from_text
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._update import address_rdata
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._wire import (
