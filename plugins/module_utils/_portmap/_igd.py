@@ -24,6 +24,8 @@ from ._model import MAX_DESCRIPTION, MAX_LEASE, PROTOCOLS, Capabilities, Entries
 
 _MAX_ENTRIES = 512
 _MAX_LISTING_TIME = 30.0
+#: A description can name many services, and each may take its time to answer.
+_MAX_OPENING_TIME = 8.0
 #: What routers answer to an index beyond the end.
 _END_OF_LIST = (402, 501, 606, 713, 714)
 _NO_ENTRY = (713, 714, 730)
@@ -61,7 +63,10 @@ class IgdGateway(Gateway):
         best: IgdGateway | None = None
         best_score = -1
         problem: GatewayError | None = None
+        deadline = time.monotonic() + _MAX_OPENING_TIME
         for service in description.services:
+            if time.monotonic() > deadline:
+                break
             candidate = cls(description, service, interface, source, "", None)
             try:
                 candidate._read_status()

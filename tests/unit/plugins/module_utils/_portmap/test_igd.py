@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._des
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import BadRequestError, GatewayError, ProtocolError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._igd import IgdGateway
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Entry
-from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._portmap.fake_igd import SOURCE, FakeIgd
+from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._portmap.fake_igd import SOURCE, FakeIgd, RawServer
 
 WEB = Entry("tcp", 80, SOURCE, 8080, "hs:01234567:web", True, 604800)
 
@@ -305,6 +306,19 @@ def test_the_best_of_several_services_is_used() -> None:
             assert chosen.describe().wan_address == "44.128.1.2"
         two = IgdGateway.open(Description(good.server.url, "Fake", services[:2]), "lo", SOURCE, lambda address: address.startswith("44."))
         assert two.describe().wan_address == "10.0.0.2"
+
+
+def test_services_that_do_not_answer_cost_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_igd, "_MAX_OPENING_TIME", 0.3)
+    with RawServer(lambda request, connection: time.sleep(0.2)) as server:
+        services = tuple(
+            Service("urn:schemas-upnp-org:service:WANIPConnection:1", http_client.Url(server.host, server.port, f"/{number}")) for number in range(16)
+        )
+        start = time.monotonic()
+        with pytest.raises(GatewayError):
+            IgdGateway.open(Description(server.url, "Fake", services), "lo", SOURCE, lambda address: True)
+        assert time.monotonic() - start < 1
+        assert len(server.requests) < 4
 
 
 def test_a_router_without_status_actions() -> None:
