@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rest(argv: list[str], need: str) -> list[str]:
+    if argv and argv[0].startswith("-") and argv[0] != "--":
+        raise LabError(f"{argv[0]!r} stands behind the host: options go before it, and the command follows --")
     argv = argv[1:] if argv[:1] == ["--"] else argv
     if not argv:
         raise LabError(f"nothing to run: {need}")
