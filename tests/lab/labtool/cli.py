@@ -65,8 +65,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rest(argv: list[str], need: str) -> list[str]:
-    if argv and argv[0].startswith("-") and argv[0] != "--":
-        raise LabError(f"{argv[0]!r} stands behind the host: options go before it, and the command follows --")
     argv = argv[1:] if argv[:1] == ["--"] else argv
     if not argv:
         raise LabError(f"nothing to run: {need}")
@@ -104,7 +102,10 @@ def _dispatch(arguments: argparse.Namespace) -> None:
     elif command == "up":
         lifecycle.up(places, arguments.line, arguments.os, arguments.seed, arguments.replace, arguments.keep_failed)
     elif command == "exec":
-        argv = holder.enter_host(places, arguments.host, _rest(arguments.argv, "lab exec HOST -- CMD"))
+        command_line = _rest(arguments.argv, "lab exec HOST -- CMD")
+        if command_line[0].startswith("-"):
+            raise LabError(f"{command_line[0]!r} stands behind the host: options go before it, and the command follows --")
+        argv = holder.enter_host(places, arguments.host, command_line)
         os.execvp(argv[0], argv)
     elif command == "enter":
         argv = holder.network_only(places, *_rest(arguments.argv, "lab enter -- CMD"))
