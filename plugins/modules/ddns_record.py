@@ -141,7 +141,7 @@ message:
   description: The explanation, for people.
   returned: always
   type: str
-  sample: home.example.net. is A 203.0.113.45 now, at all 2 addresses of its authorities
+  sample: home.example.net. is A 203.0.113.45 now, at all 2 addresses of its authorities that this host can reach
 name:
   description: The name in full.
   returned: always

@@ -329,14 +329,15 @@ class Engine:
             return
         types = tuple(TYPES[rtype] for rtype in wanted)
         question = Question(self._config.name, types, self._config.zone)
-        answers = self._parts.ask(servers, question, lambda found: matches(found, expected), self._config.readback_timeout)
+        answers = self._parts.ask(servers, question, lambda found: matches(_reachable(found), expected), self._config.readback_timeout)
         self._outcome.authorities = [answer.as_data() for answer in answers]
-        self._memory.lagging = not matches(answers, expected)
+        counted = judged(_reachable(answers))
+        self._memory.lagging = not matches(counted, expected)
         if self._memory.lagging:
-            late = "; ".join(_late(answer) for answer in judged(answers) if not matches([answer], expected))
+            late = "; ".join(_late(answer) for answer in counted if not matches([answer], expected))
             self._finish(LAGGING, f"{text}, but not at every authority: {late}")
         else:
-            self._finish(result, f"{text}, at all {len(judged(answers))} addresses of its authorities")
+            self._finish(result, f"{text}, at all {len(counted)} addresses of its authorities that this host can reach")
 
     # -- take back --------------------------------------------------------------------------------------------------------------------------
 
@@ -409,6 +410,11 @@ def forget(state: StateDir, apply: bool) -> Outcome:
         state.remove_if_empty()
     message = f"{memory.name} was left as it is" if memory.name else "this host publishes no name"
     return Outcome(UNCHANGED, message, name=memory.name, left=left)
+
+
+def _reachable(answers: list[Answer]) -> list[Answer]:
+    """Leave out what no packet of this host can get to, for instance the IPv6 addresses where only IPv4 is to be had."""
+    return [answer for answer in answers if answer.error_kind != "no_route"] or answers
 
 
 def _late(answer: Answer) -> str:
