@@ -40,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """Remember a step that failed."""
+    if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
+        item.__dict__["has_failed"] = True
     if "steps" in item.keywords and call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception) and item.parent is not None:
         item.parent.__dict__.setdefault("failed_step", item.name)
 
@@ -99,12 +101,15 @@ def unchanged(lab: lablib.Lab, virgin: manifest_module.Manifest) -> Callable[[],
 
 
 @pytest.fixture
-def back_to_virgin(lab: lablib.Lab, unchanged: Callable[[], None]) -> Iterator[None]:
-    """Afterwards: unpublish, and all is as it was."""
+def fresh_after_failure(request: pytest.FixtureRequest, lab: lablib.Lab, home: lablib.Home, virgin: manifest_module.Manifest) -> Iterator[None]:
+    """A test that failed leaves what it has done; the next one gets a fresh lab instead."""
     yield
-    run = lab.playbook(UNPUBLISH)
-    assert run.returncode == 0, run
-    unchanged()
+    if request.node.__dict__.get("has_failed"):
+        lab.forget_connections()
+        lab.up(request.config.getoption("--line"), request.config.getoption("--os"))
+        home.start_services()
+        virgin.clear()
+        virgin.update(manifest_module.collect(lab))
 
 
 def ok(run: lablib.Run) -> lablib.Run:

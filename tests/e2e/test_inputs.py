@@ -11,7 +11,7 @@ import lablib
 import pytest
 from conftest import PUBLISH, refused
 
-pytestmark = pytest.mark.usefixtures("virgin")
+pytestmark = pytest.mark.usefixtures("virgin", "fresh_after_failure")
 
 WEB = {"name": "web", "protocol": "tcp", "port": 80}
 

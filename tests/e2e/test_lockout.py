@@ -14,7 +14,7 @@ import manifest
 import pytest
 from conftest import ok, refused
 
-pytestmark = pytest.mark.usefixtures("virgin")
+pytestmark = pytest.mark.usefixtures("virgin", "fresh_after_failure")
 
 PLAYBOOKS = Path(__file__).resolve().parent / "playbooks"
 FIREWALL = str(PLAYBOOKS / "firewall.yml")
