@@ -91,7 +91,8 @@ def _filters(service: Access, foreign: Foreign, around: Surroundings) -> Iterato
             found.setdefault((tool, result.outcome, str(packet.source or "")), []).append((packet, result))
     for (tool, outcome, _source), cases in found.items():
         packet, result = cases[0]
-        assert result.chain is not None
+        if result.chain is None:
+            continue
         what = _what(service, [case for case, _result in cases])
         if outcome == DROPPED:
             detail = f"{tool} drops {what} ({result.chain}: {result.verdict}), and no rule of ours can overrule that"

@@ -142,9 +142,9 @@ def parse_line(line: str) -> list[Expression]:
                 break
         else:
             unknown = re.match(r"xt match \S+|\S+", rest)
-            assert unknown is not None
-            found.append({"xt": unknown.group()})
-            rest = rest[unknown.end() :].lstrip()
+            text = unknown.group() if unknown else rest
+            found.append({"xt": text})
+            rest = rest[len(text) :].lstrip()
     return found
 
 

@@ -256,6 +256,7 @@ class Responder:
     def _load(self, redirects: list[str], made: list[dict[str, Any]]) -> None:
         served = [row for row in self.listeners if row["mode"] == BOUND or row in made]
         exemptions = [f"{found} {exempt(row['family'])}" for row in served for found in [self._match(row)] if found is not None]
+        reason = ""
         for chosen in (exemptions, []):
             # Without address translation in the kernel there is nothing to be exempt from.
             try:
@@ -501,10 +502,14 @@ def _is_link_local(address: str) -> bool:
     return address.startswith(("fe8", "fe9", "fea", "feb"))
 
 
+def _leave(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
+
+
 def main() -> None:
     """Run from the directory that the archive lies in."""
     directory = os.path.dirname(os.path.abspath(sys.argv[0]))
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    signal.signal(signal.SIGTERM, _leave)
     responder: Responder | None = None
     try:
         path = os.path.join(directory, CONFIG)
@@ -522,4 +527,4 @@ def main() -> None:
         shutil.rmtree(directory, ignore_errors=True)
     except Exception:
         write_private(os.path.join(directory, FAILURE), traceback.format_exc(limit=3).encode())
-        sys.exit(1)
+        raise SystemExit(1) from None
