@@ -134,18 +134,19 @@ def test_a_published_service_is_asked_for_at_its_present_address():
 
 
 @pytest.mark.parametrize(
-    ("owner", "adopt", "checks"),
+    ("owner", "internal_port", "adopt", "checks"),
     [
-        ("foreign", False, ["mapping-foreign"]),
-        ("foreign", True, ["mapping-foreign"]),
-        ("homeserver", True, ["mapping-foreign"]),
-        ("untagged_ours", False, ["mapping-adoptable"]),
-        ("untagged_ours", True, []),
-        ("ours", False, []),
+        ("foreign", 80, False, ["mapping-foreign"]),
+        ("foreign", 80, True, ["mapping-foreign"]),
+        ("homeserver", 80, True, ["mapping-foreign"]),
+        ("untagged_ours", 80, False, ["mapping-adoptable"]),
+        ("untagged_ours", 80, True, []),
+        ("untagged_ours", 8080, True, ["mapping-foreign"]),
+        ("ours", 8080, False, []),
     ],
 )
-def test_a_port_that_the_router_forwards_for_somebody_else_is_refused_before_anything_is_changed(owner, adopt, checks):
-    target = {"internal_client": "192.168.7.9", "internal_port": 8080, "description": "Camera"}
+def test_a_port_that_the_router_forwards_for_somebody_else_is_refused_before_anything_is_changed(owner, internal_port, adopt, checks):
+    target = {"internal_client": "192.168.7.9", "internal_port": internal_port, "description": "Camera"}
     row = {"owner": owner, "name": "http", "protocol": "tcp", "external_port": 80, **target}
     services = _services.read_services([{"name": "http", "port": 80}]).services
     readings = _publication.Readings([LAN], [ROUTE], router("20.1.2.3", "global", mappings=[row, {**row, "external_port": 81}]))
