@@ -755,11 +755,12 @@ class Engine:
         missing = self._burst(keys, counters)
         if missing <= 0 or self._clock() > end:
             return []
-        # Twice, because other programs' packets may be dropped in the same moment.
-        if missing >= len(keys) and self._burst(keys, counters) >= len(keys):
-            return keys
+        # Again, because other programs' packets may be dropped in the same moment.
         if len(keys) == 1:
-            return []
+            return keys if self._burst(keys, counters) >= 1 and self._burst(keys, counters) >= 1 else []
+        # Exactly one each, also alone: where answers that this host makes up are dropped too, one probe counts for two.
+        if missing == len(keys) == self._burst(keys, counters) and all(self._burst([key], counters) == 1 for key in (keys[0], keys[-1])):
+            return keys
         middle = len(keys) // 2
         return self._bisect(keys[:middle], counters, end) + self._bisect(keys[middle:], counters, end)
 

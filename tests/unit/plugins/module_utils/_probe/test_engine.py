@@ -123,6 +123,7 @@ def test_local_limits_become_errors(monkeypatch: pytest.MonkeyPatch) -> None:
         ({20000, 20009}, 0, {20000, 20009}),
         # Other programs' packets are dropped in every moment: no port may be blamed for them.
         (set(), 1, set()),
+        ({20003}, 1, {20003}),
     ],
 )
 def test_the_search_for_local_drops(monkeypatch: pytest.MonkeyPatch, dropped: set[int], noise: int, expected: set[int]) -> None:
@@ -152,3 +153,10 @@ def test_tcp_info_is_read_where_the_kernel_puts_it(listener: socket.socket) -> N
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _engine._TCP_INFO_LENGTH)
     assert info[0] == _engine._TCP_ESTABLISHED
     assert 0 < struct.unpack_from("=I", info, _engine._TCP_INFO_RTT_OFFSET)[0] < 1_000_000
+
+
+def test_where_one_probe_counts_for_two_no_other_port_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = _engine.Engine(_engine.Options())
+    engine._targets = _targets.make_targets("192.0.2.1", "20000-20009")
+    monkeypatch.setattr(engine, "_burst", lambda keys, _counters: 2 * len([key for key in keys if key % 2]))
+    assert set(engine._dropped_here(_engine.array("Q", range(10)))) == {1, 3, 5, 7, 9}
