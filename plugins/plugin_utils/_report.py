@@ -189,7 +189,7 @@ class _Block:
         if line["verdict"] != "public_direct":
             wan = line["wan_address"] or "?"
             # The banner in parentheses belongs into the report, not into a picture.
-            product = str(line["router_product"] or "router").split(" (")[0]
+            product = str(line["router_product"] or "router").split(" (", maxsplit=1)[0]
             hops.append(f"{wan} {product} {line['router_address'] or '?'}")
         host_address = line["wan_address"] if line["verdict"] == "public_direct" else line["host_address"]
         hops.append(f"{self.report['host']} {host_address or '?'}")

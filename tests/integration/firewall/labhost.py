@@ -35,7 +35,7 @@ class LabHost:
         }
 
     def _lab(self, *arguments: str, check: bool = True) -> str:
-        result = subprocess.run([LAB, *arguments], capture_output=True, text=True, timeout=120, env=self.environment)
+        result = subprocess.run([LAB, *arguments], capture_output=True, text=True, timeout=120, check=False, env=self.environment)
         assert not check or result.returncode == 0, f"lab {arguments}: {result.stderr}"
         return result.stdout
 
@@ -101,4 +101,5 @@ class LabHost:
         """Return whether a new SSH connection gets in."""
         config = self._lab("path", "ssh_config").strip()
         options = ["-o", "ControlPath=none", "-o", "ConnectTimeout=3", "-o", "BatchMode=yes"]
-        return subprocess.run(["ssh", "-F", config, *options, "server", "true"], capture_output=True, timeout=20, env=self.environment).returncode == 0
+        command = ["ssh", "-F", config, *options, "server", "true"]
+        return subprocess.run(command, capture_output=True, timeout=20, check=False, env=self.environment).returncode == 0

@@ -133,7 +133,7 @@ class Home:
 
     def _enter(self, number: int, *command: str, text: str | None = None) -> str:
         arguments = ["nsenter", "-t", str(self.holders[number].pid), "-n", "-m", *command]
-        result = subprocess.run(arguments, input=text, capture_output=True, text=True, timeout=60)
+        result = subprocess.run(arguments, input=text, capture_output=True, text=True, timeout=60, check=False)
         assert result.returncode == 0, f"{command}: {result.stderr}"
         return result.stdout
 
@@ -152,10 +152,10 @@ class Home:
         assert server.stdout is not None and server.stdout.readline() == "ready\n"
         self.servers.append(server)
 
-    def visit(self, port: str, family: str = "ipv4", source: dict[str, str] = VISITOR, own_port: int = 0) -> str:
+    def visit(self, port: str, family: str = "ipv4", source: dict[str, str] | None = None, own_port: int = 0) -> str:
         """Return what a visitor meets at a port: open, refused or silent."""
         protocol, number = port.split("/")
-        return self.visitor(PYTHON, "-c", _CLIENT, protocol, source[family], HOST[family], number, str(own_port)).strip()
+        return self.visitor(PYTHON, "-c", _CLIENT, protocol, (source or VISITOR)[family], HOST[family], number, str(own_port)).strip()
 
     def nft(self, script: str) -> None:
         """Load rules on the host, as other programs do."""

@@ -115,7 +115,7 @@ def test_lost_packets_do_not_become_states(net: Net) -> None:
         with net.rules("t", DROP_SYNS):
             # Planted fault: asked once and not for long, this very loss makes false states.
             hasty = net.probe([{"host": TARGET["ipv4"], "ports": "4000-4999"}], {"attempts": 1, "timeout": 0.3})
-            runs = [net.probe([{"host": TARGET["ipv4"], "ports": "4000-4999"}]) for _ in range(3)]
+            runs = [net.probe([{"host": TARGET["ipv4"], "ports": "4000-4999"}]) for _round in range(3)]
     finally:
         net.stop(listener)
     assert hasty["counts"]["filtered"] > 10, hasty["counts"]

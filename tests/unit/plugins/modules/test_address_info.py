@@ -88,7 +88,7 @@ def test_documented_types_are_the_returned_ones(capsys, monkeypatch):
     for name in ("addresses", "interfaces", "default_routes"):
         for row in result[name]:
             for key, value in row.items():
-                assert value is None or type(value) is types[DOCUMENTED[name]["contains"][key]["type"]], key
+                assert value is None or value.__class__ is types[DOCUMENTED[name]["contains"][key]["type"]], key
 
 
 @pytest.mark.parametrize("check", [False, True])

@@ -92,7 +92,7 @@ def test_stop_all(capsys: Any) -> None:
 
 
 def test_stop_of_what_is_gone_is_no_error(capsys: Any) -> None:
-    for _ in range(2):
+    for _round in range(2):
         result = run(capsys, state="stopped", id="00000000")
         assert (result["visits"], result["listeners"], result["changed"]) == ([], [], False)
 

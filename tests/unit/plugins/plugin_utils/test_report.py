@@ -20,10 +20,10 @@ SERVICES = [
 VANTAGE = {"host": "vps1", "families": ["ipv4"], "valid": True, "reason": "", "error": "", "sources": ["20.5.5.5"]}
 
 
-def make_plan(wan="20.1.2.3", wan_class="global", services=SERVICES):
+def make_plan(wan="20.1.2.3", wan_class="global", services=None):
     gateway = {"address": "192.168.7.1", "wan_address": wan, "wan_address_class": wan_class, "product": "Aterm (x/1)"}
     mapping = {"available": True, "gateway": gateway, "mappings": []}
-    return _publication.plan_publication(_services.read_services(services).services, _publication.Readings([LAN], [ROUTE], mapping)).as_data()
+    return _publication.plan_publication(_services.read_services(services or SERVICES).services, _publication.Readings([LAN], [ROUTE], mapping)).as_data()
 
 
 def make_proof(plan, states=()):

@@ -11,6 +11,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._address import _classify
 from ansible_collections.homeserver.hardening.plugins.module_utils._address._classify import (
     InvalidAddress,

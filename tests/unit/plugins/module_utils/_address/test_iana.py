@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._address import _classify, _iana
 
 ROOT = Path(__file__).resolve().parents[5]

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._address import _interfaces
 from ansible_collections.homeserver.hardening.plugins.module_utils._address._interfaces import DefaultRoute, describe_network, preferred
 from ansible_collections.homeserver.hardening.plugins.module_utils._address._netlink import (

@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._address import _netlink
 from ansible_collections.homeserver.hardening.plugins.module_utils._address._netlink import (
     InterfaceAddressRow,
