@@ -325,6 +325,29 @@ def test_an_echo_and_the_service_itself_prove_nothing(net: Net, host: Host) -> N
         assert (rows[name]["state"], rows[name]["nonce_verified"]) == ("open", False), rows[name]
 
 
+def test_a_box_on_the_way_that_answers_for_everything_is_found(net: Net, host: Host) -> None:
+    box = net.listen("r", "7000", "tcp", "hold")
+    started = host.start()
+    intercept = """
+    table inet intercept {
+      chain prerouting {
+        type nat hook prerouting priority dstnat; policy accept;
+        iifname "in0" tcp dport { 443, 444 } redirect to :7000
+      }
+    }
+    """
+    try:
+        with net.rules("r", intercept):
+            for family in FAMILIES:
+                rows = rows_by_name(net, family, timeout=1)
+                assert [(rows[name]["state"], rows[name]["nonce_verified"]) for name in ("web", "free-tcp")] == [("open", False)] * 2
+                assert rows["vpn"]["nonce_verified"] is True
+    finally:
+        stopped = host.control("stop", identity=started["id"])
+        net.stop(box)
+    assert {visit["protocol"] for visit in stopped["visits"]} == {"udp"}
+
+
 def test_without_sources_tcp_is_not_redirected(net: Net, host: Host) -> None:
     started = host.start(sources=[])
     try:
