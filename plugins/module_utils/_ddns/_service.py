@@ -165,8 +165,7 @@ class Installation:
     def plan_stopped(self) -> Plan:
         """Return what leads to no more runs; settings and secret stay, for those who want to take the record back."""
         plan = Plan()
-        if self._timer():
-            plan.add(Change(REMOVE, "unit", TIMER, self._timer(), None))
+        plan.add(compare("unit", TIMER, self._timer() if shutil.which("systemctl") else None, None))
         for path in (self._paths.unit(TIMER), self._paths.unit(SERVICE)):
             plan.add(_removal(path))
         return plan
@@ -199,7 +198,7 @@ class Installation:
                 os.unlink(change.name)
             else:
                 _write(change.name, files[change.name])
-        if units and self._booted:
+        if plan.changed and self._booted:
             self._systemctl("daemon-reload")
             if any(change.after is None for change in units):
                 # A failed last run would keep the name of the unit alive.
@@ -214,20 +213,23 @@ class Installation:
         return os.path.dirname(path) == self._paths.units
 
     def _switch_on(self, plan: Plan, units: list[Change]) -> None:
-        for change in plan.changes:
-            if change.kind == "unit" and change.after is not None:
-                self._systemctl("enable", *(("--now",) if self._booted else ()), TIMER)
-                return
-        if self._booted and any(change.name == self._paths.unit(TIMER) and change.after is not None for change in units):
+        if any(change.kind == "unit" and change.after is not None for change in plan.changes):
+            self._systemctl("enable", *(("--now",) if self._booted else ()), TIMER)
+        if self._booted and any(change.action == UPDATE and change.name in (TIMER, self._paths.unit(TIMER)) for change in (*plan.changes, *units)):
             self._systemctl("restart", TIMER)
 
     def _timer(self) -> dict[str, bool] | None:
         """Return the state of the timer, None if it is off."""
-        enabled = self.run("systemctl", "is-enabled", "--quiet", TIMER).returncode == 0
         if not self._booted:
+            enabled = self.run("systemctl", "is-enabled", "--quiet", TIMER).returncode == 0
             return {"enabled": True} if enabled else None
-        active = self.run("systemctl", "is-active", "--quiet", TIMER).returncode == 0
-        return {"enabled": enabled, "active": active} if enabled or active else None
+        shown = self.run("systemctl", "show", "--property=UnitFileState,ActiveState,NeedDaemonReload", TIMER).stdout.splitlines()
+        enabled, active = "UnitFileState=enabled" in shown, "ActiveState=active" in shown
+        if not enabled and not active:
+            return None
+        state = {"enabled": enabled, "active": active}
+        # Whoever was killed between writing the file and telling systemd left it with the old one.
+        return {**state, "outdated": True} if "NeedDaemonReload=yes" in shown else state
 
     def _systemctl(self, *arguments: str) -> None:
         done = self.run("systemctl", *arguments)

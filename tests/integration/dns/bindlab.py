@@ -104,14 +104,14 @@ class Bind:
             time.sleep(0.05)
 
 
-def write_server(directory: Path, name: str, listen: str, text: str) -> Named:
+def write_server(directory: Path, name: str, listen: str, text: str, v6: str = "none;") -> Named:
     place = directory / name
     place.mkdir()
     (place / "named.conf").write_text(
         textwrap.dedent(
             f"""
             options {{
-              directory "{place}"; pid-file none; session-keyfile none; listen-on {{ {listen} }}; listen-on-v6 {{ none; }};
+              directory "{place}"; pid-file none; session-keyfile none; listen-on {{ {listen} }}; listen-on-v6 {{ {v6} }};
               dnssec-validation no; notify-delay 0; minimal-responses no; query-source address {listen.split(";")[0]};
               transfer-source {listen.split(";")[0]}; notify-source {listen.split(";")[0]}; request-ixfr yes; empty-zones-enable no; max-cache-size 16m;
             }};

@@ -68,6 +68,7 @@ def bind(namespace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
           update-policy {{ grant ddns-home name home.example.net. A AAAA; grant ddns-home name other.example.net. A; grant admin zonesub ANY; }};
         }};
         """,
+        v6="::1;",
     )
     (directory / "primary" / "zone").write_text(
         zone_text(

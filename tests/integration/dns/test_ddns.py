@@ -15,6 +15,10 @@ from typing import Any, Callable
 
 import pytest
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns import _rfc2136
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._config import Config
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._driver import RecordSet, RetryLater
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._rfc2136 import Rfc2136
 from ansible_collections.homeserver.hardening.plugins.plugin_utils._bundle import build
 from ansible_collections.homeserver.hardening.tests.integration.dns.bindlab import OTHER_SECRET, PRIMARY, RESOLVER, SECONDARY, SECRET, WAN, Bind
 
@@ -150,6 +154,34 @@ def test_what_cannot_be_done_is_refused_and_leaves_no_trace(
     assert records(bind) == [[], []]
     left = {path.name for path in (tmp_path / "state").glob("*")}
     assert left <= {"lock"}
+
+
+def test_server_is_reached_over_ipv6_too(bind: Bind, publish: Module) -> None:
+    result = publish(server="::1")
+    assert (result["result"], records(bind)) == ("ok", [[WAN]] * 2), result
+
+
+def test_where_no_connection_is_possible_the_update_goes_over_udp(bind: Bind, publish: Module) -> None:
+    rules = "table inet block { chain input { type filter hook input priority 0; ip saddr != 127.0.0.2 tcp dport 53 reject with tcp reset; }; }"
+    subprocess.run(["nft", rules], check=True)
+    try:
+        assert publish()["result"] == "ok"
+        assert records(bind) == [[WAN]] * 2
+    finally:
+        subprocess.run(["nft", "delete table inet block"], check=True)
+
+
+@pytest.mark.parametrize(("off", "result"), [(-299, None), (-400, "retry"), (400, "retry")])
+def test_clock_that_is_wrong(bind: Bind, monkeypatch: pytest.MonkeyPatch, off: int, result: str | None) -> None:
+    config = Config.from_mapping({"name": HOME, "zone": "example.net", "server": PRIMARY, "tsig_name": "ddns-home", "families": ["ipv4"]})
+    driver = Rfc2136(config, config.key(SECRET))
+    clock = time.time
+    monkeypatch.setattr(_rfc2136.time, "time", lambda: clock() + off)
+    if result is None:
+        driver.replace({"A": RecordSet()}, {"A": RecordSet()})
+    else:
+        with pytest.raises(RetryLater, match="BADTIME.*timedatectl"):
+            driver.replace({"A": RecordSet()}, {"A": RecordSet()})
 
 
 def test_record_of_somebody_else_is_taken_over_only_on_request_and_put_back(bind: Bind, publish: Module) -> None:

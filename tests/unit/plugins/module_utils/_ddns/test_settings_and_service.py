@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._address._interfaces import InterfaceAddress, Network
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns import _service, _sources
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._config import Config, read_config, read_secret
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._memory import Memory
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._request import prepare
@@ -20,6 +22,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._servic
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._sources import make_source
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._trial import run_service
 from ansible_collections.homeserver.hardening.plugins.module_utils._plan import Plan
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import PortmapError
 from ansible_collections.homeserver.hardening.plugins.module_utils._state import StateDir
 
 SECRET = "c2VjcmV0c2VjcmV0c2VjcmV0"
@@ -121,12 +124,68 @@ def test_command_gets_no_standard_input_and_its_failure_is_told() -> None:
         make_source(config)("ipv4")
 
 
+def interface(address: str, **changes: Any) -> InterfaceAddress:
+    family = "ipv6" if ":" in address else "ipv4"
+    values = {"name": "eth0", "address": address, "family": family, "prefix_length": 64 if family == "ipv6" else 24, "address_class": "global", "kind": None}
+    flags = {"temporary": False, "deprecated": False, "tentative": False, "dynamic": False, "on_default_route": True, "publish_candidate": True}
+    return InterfaceAddress(**{**values, **flags, "up": True, "valid_lifetime": None, "preferred_lifetime": None, **changes})
+
+
+@pytest.mark.parametrize(
+    ("addresses", "family", "expected"),
+    [
+        ([interface("20.1.1.1")], "ipv4", "20.1.1.1"),
+        ([interface("2a00::2", dynamic=True), interface("2a00::1")], "ipv6", "2a00::1"),
+        # Nothing fit: what there is goes to the guard, which says why it is refused.
+        ([interface("192.168.1.2", publish_candidate=False)], "ipv4", "192.168.1.2"),
+        ([], "ipv4", "no ipv4 address"),
+        ([interface("10.0.0.1", publish_candidate=False, on_default_route=False)], "ipv4", "no ipv4 address"),
+        ([interface("2a00::3", publish_candidate=False, temporary=True)], "ipv6", "only temporary or deprecated"),
+        ([interface("2a00::3", publish_candidate=False, deprecated=True)], "ipv6", "only temporary or deprecated"),
+        ([interface("2a00::3", publish_candidate=False, tentative=True)], "ipv6", "no ipv6 address"),
+    ],
+)
+def test_address_of_the_interface(monkeypatch: pytest.MonkeyPatch, addresses: list[InterfaceAddress], family: str, expected: str) -> None:
+    monkeypatch.setattr(_sources, "read_network", lambda: Network(addresses, []))
+    # Without NAT in between, the router is not asked for IPv6.
+    source = "router" if family == "ipv6" else "interface"
+    found = make_source(Config.from_mapping({**SETTINGS, "address_source": source}))
+    if " " in expected:
+        with pytest.raises(DdnsError, match=expected):
+            found(family)
+    else:
+        assert found(family) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("20.1.1.1", "20.1.1.1"), (None, "no address on the Internet side"), (PortmapError("nobody answers"), "nobody answers")]
+)
+def test_address_of_the_router(monkeypatch: pytest.MonkeyPatch, said: Any, expected: str) -> None:
+    asked: list[Any] = []
+
+    class Gateway:
+        def external_address(self) -> Any:
+            if isinstance(said, Exception):
+                raise said
+            return said
+
+    monkeypatch.setattr(_sources, "open_gateway", lambda selection: asked.append(selection.gateway) or Gateway())
+    source = make_source(Config.from_mapping({**SETTINGS, "address_source": "router", "gateway": "192.168.1.1"}))
+    if said == expected:
+        assert source("ipv4") == expected
+    else:
+        with pytest.raises(DdnsError, match=expected):
+            source("ipv4")
+    assert asked == ["192.168.1.1"]
+
+
 class Systemd:
     """Answers as systemctl would, and remembers what it was told."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
         self.on = False
+        self.outdated = False
         self.status = 0
         self.after: Any = None
 
@@ -137,6 +196,11 @@ class Systemd:
         code, output = 0, ""
         if words.startswith("is-"):
             code = 0 if self.on else 3
+        elif "UnitFileState" in words:
+            output = "UnitFileState=enabled\nActiveState=active\nNeedDaemonReload=no\n" if self.on else "UnitFileState=\nActiveState=inactive\n"
+            output = output.replace("Reload=no", "Reload=yes") if self.outdated else output
+        elif words == "daemon-reload":
+            self.outdated = False
         elif words.startswith("show"):
             output = f"ExecMainStatus={self.status}\nResult={'exit-code' if self.status else 'success'}\n"
         elif words.startswith("enable"):
@@ -146,6 +210,13 @@ class Systemd:
         elif words.startswith("start") and self.after is not None:
             code = self.after()
         return subprocess.CompletedProcess(command, code, output, "refused" if code else "")
+
+
+@pytest.fixture(autouse=True)
+def booted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that systemd runs here."""
+    monkeypatch.setattr(_service, "_BOOTED", str(tmp_path))
+    monkeypatch.setattr(_service.shutil, "which", lambda name: "/bin/" + name)
 
 
 @pytest.fixture
@@ -213,6 +284,35 @@ def test_damaged_files_and_modes_are_repaired(paths: Paths) -> None:
         ("create", TIMER),
     ]
     assert os.stat(paths.credential).st_mode & 0o777 == 0o600
+
+
+def test_host_that_is_not_booted_is_only_prepared(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_service, "_BOOTED", "/nonexistent")
+    systemd = Systemd()
+    assert install(paths, systemd).changes[-1].after == {"enabled": True}
+    assert systemd.log == ["enable homeserver-ddns.timer"]
+    assert not install(paths, systemd).changed
+
+
+def test_systemd_is_told_even_if_the_run_before_was_killed_before_that(paths: Paths) -> None:
+    systemd = Systemd()
+    install(paths, systemd)
+    systemd.outdated = True
+    systemd.log.clear()
+    plan = install(paths, systemd)
+    assert [change.name for change in plan.changes] == [TIMER]
+    assert systemd.log == ["daemon-reload", "enable --now homeserver-ddns.timer", "restart homeserver-ddns.timer"]
+    assert not install(paths, systemd).changed
+
+
+def test_units_that_systemd_refuses_are_not_installed(paths: Paths, tmp_path: Path) -> None:
+    class Strict(Systemd):
+        def __call__(self, *command: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.CompletedProcess(command, 1, "", "no") if command[0] == "systemd-analyze" else super().__call__(*command)
+
+    with pytest.raises(DdnsError, match="systemd refuses the units: no"):
+        install(paths, Strict())
+    assert not (tmp_path / "etc").exists()
 
 
 def test_nothing_is_written_without_the_agent_or_with_bad_settings(paths: Paths, tmp_path: Path) -> None:
