@@ -54,7 +54,7 @@ options:
     default: []
   vantages:
     description:
-      - The hosts that shall prove it, each with C(host), C(families), C(reached), C(error) and C(interfaces).
+      - The hosts that shall prove it, each with C(host), C(families), C(addresses), C(reached), C(error) and C(interfaces).
     type: list
     elements: dict
     default: []
@@ -101,24 +101,123 @@ plan:
   contains:
     line:
       description:
-        - What the readings say about the line. C(verdict) is one of C(public_direct), C(nat_single), C(cgn), C(double_nat_or_cgn), C(nat_unknown),
-          C(no_ipv4), C(offline).
+        - What the readings say about the line.
       type: dict
+      contains:
+        verdict:
+          description: One of V(public_direct), V(nat_single), V(cgn), V(double_nat_or_cgn), V(nat_unknown), V(no_ipv4), V(offline).
+          type: str
+          sample: nat_single
+        blocked_by:
+          description: Why IPv4 cannot be forwarded, empty if it can.
+          type: str
+        wan_address:
+          description: The address on the Internet side, as the router says it, V(none) if unknown.
+          type: str
+        wan_address_class:
+          description: Its class, as in RV(homeserver.hardening.address_info#module:addresses[].address_class).
+          type: str
+          sample: global
+        router_address:
+          description: The router's address on the LAN.
+          type: str
+        router_product:
+          description: What the router calls itself.
+          type: str
+        host_address:
+          description: The host's own IPv4 address.
+          type: str
+        host_ipv6_address:
+          description: The host's IPv6 address that is fit to be published.
+          type: str
+        mapping_available:
+          description: Whether a gateway that maps ports was found.
+          type: bool
+        mapping_reason:
+          description: Why none was found.
+          type: str
     possible:
       description: Whether everything that was asked for can be done.
       type: bool
     services:
-      description: The services, each with C(families); per family C(path), C(address), C(required), C(reason) and C(ways).
+      description: The services, in the order of the request.
       type: list
       elements: dict
+      contains:
+        name:
+          description: The service.
+          type: str
+          sample: http
+        protocol:
+          description: V(tcp) or V(udp).
+          type: str
+          sample: tcp
+        port:
+          description: The port on this host.
+          type: int
+          sample: 443
+        external_port:
+          description: The port on the Internet side.
+          type: int
+          sample: 8443
+        families:
+          description: For each family that was asked for, how the Internet reaches the service. The keys are V(ipv4) and V(ipv6), the values have
+            C(path), C(address), C(required), C(reason) and C(ways).
+          type: dict
+        allow_from:
+          description: From where it is admitted, empty for the whole Internet.
+          type: list
+          elements: str
+        path:
+          description: The path that was asked for.
+          type: str
+          sample: auto
+        verify:
+          description: How it shall be proved.
+          type: str
+          sample: nonce
     problems:
       description: What stands against it.
       type: list
       elements: dict
+      contains:
+        check:
+          description: The stable id of the check.
+          type: str
+          sample: port_taken
+        subject:
+          description: What it is about.
+          type: str
+        reason:
+          description: Why.
+          type: str
+        remedy:
+          description: What to do.
+          type: str
+        service:
+          description: The service, empty for the whole request.
+          type: str
     mappings:
       description: The mappings that are needed, for M(homeserver.hardening.port_mapping).
       type: list
       elements: dict
+      contains:
+        name:
+          description: The service.
+          type: str
+          sample: http
+        protocol:
+          description: V(tcp) or V(udp).
+          type: str
+          sample: tcp
+        external_port:
+          description: The port on the Internet side.
+          type: int
+          sample: 8443
+        port:
+          description: The port on this host.
+          type: int
+          sample: 443
     stale_mappings:
       description: Names of mappings of ours that are not needed any more.
       type: list
@@ -127,23 +226,130 @@ plan:
       description: The services that the host's firewall has to admit, for M(homeserver.hardening.firewall_policy).
       type: list
       elements: dict
+      contains:
+        name:
+          description: The service.
+          type: str
+          sample: http
+        protocol:
+          description: V(tcp) or V(udp).
+          type: str
+          sample: tcp
+        port:
+          description: The port on this host.
+          type: int
+          sample: 443
+        families:
+          description: V(ipv4), V(ipv6).
+          type: list
+          elements: str
+        allow_from:
+          description: From where it is admitted.
+          type: list
+          elements: str
+          returned: when it is not the whole Internet
     listeners:
       description: Where the host has to answer a nonce, for M(homeserver.hardening.probe_responder).
       type: list
       elements: dict
+      contains:
+        name:
+          description: The service.
+          type: str
+          sample: http
+        protocol:
+          description: V(tcp) or V(udp).
+          type: str
+          sample: tcp
+        port:
+          description: The port on this host.
+          type: int
+          sample: 443
+        families:
+          description: V(ipv4), V(ipv6).
+          type: list
+          elements: str
 problems:
-  description: What stands against it, each with C(check), C(subject), C(reason), C(remedy) and C(service). Also returned on failure.
+  description: What stands against it. Also returned on failure.
   type: list
   elements: dict
   returned: always
+  contains:
+    check:
+      description: The stable id of the check.
+      type: str
+      sample: port_taken
+    subject:
+      description: What it is about.
+      type: str
+    reason:
+      description: Why.
+      type: str
+    remedy:
+      description: What to do.
+      type: str
+    service:
+      description: The service, empty for the whole request.
+      type: str
 vantages:
-  description: The vantages, each with C(host), C(families), C(valid), C(reason), C(error) and C(sources).
+  description: The vantages.
   type: list
   elements: dict
   returned: always
+  contains:
+    host:
+      description: The inventory host.
+      type: str
+      sample: vps1
+    families:
+      description: V(ipv4), V(ipv6).
+      type: list
+      elements: str
+    valid:
+      description: Whether a proof from there counts.
+      type: bool
+    reason:
+      description: Why it does not count.
+      type: str
+    error:
+      description: What went wrong when it was read.
+      type: str
+    sources:
+      description: The addresses that its packets come from.
+      type: list
+      elements: str
 targets:
-  description: What each valid vantage has to probe, C(host), C(targets) and C(sources).
+  description: What each valid vantage has to probe.
   type: list
   elements: dict
   returned: always
+  contains:
+    host:
+      description: The inventory host.
+      type: str
+      sample: vps1
+    targets:
+      description: For the option O(homeserver.hardening.port_probe_info#module:targets).
+      type: list
+      elements: dict
+      contains:
+        host:
+          description: The address.
+          type: str
+        ports:
+          description: The ports.
+          type: list
+          elements: int
+        protocol:
+          description: V(tcp) or V(udp).
+          type: str
+          sample: tcp
+        families:
+          description: V(ipv4), V(ipv6).
+          type: list
+          elements: str
+    sources:
+      description: The addresses that its packets come from.
+      type: list
+      elements: str
 """

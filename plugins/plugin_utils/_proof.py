@@ -34,12 +34,14 @@ def judge_vantages(
     """Decide which vantages count: one inside the same NAT sees only the inside.
 
     Args:
-        vantages: C({host, families, reached, error, interfaces}), interfaces as rows of C(address_info).
+        vantages: C({host, families, addresses, reached, error, interfaces}), interfaces as rows of C(address_info), addresses as the user
+            knows them, for a vantage that is behind NAT itself.
         host_interfaces: the published host's own rows.
         wan_address: the home's address on the Internet, None if unknown.
 
     Returns:
-        per vantage C({host, families, valid, reason, sources}); sources are its own addresses.
+        per vantage C({host, families, valid, reason, sources, seen_families}); sources are the addresses that it may be seen from,
+        seen_families those in which one of them is global, so that it is known from where it will come.
     """
     lan = _networks(host_interfaces)
     own = {str(row.get("address")) for row in host_interfaces}
@@ -51,6 +53,8 @@ def judge_vantages(
             if row.get("address_class") not in ("loopback", "link_local") and not row.get("tentative")
         ]
         usable = [row for row in vantage.get("interfaces") or () if row.get("on_default_route") or row.get("publish_candidate")]
+        known = [str(address) for address in vantage.get("addresses") or ()]
+        outside = known + [str(row["address"]) for row in vantage.get("interfaces") or () if row.get("address_class") == "global"]
         reason = ""
         if not vantage.get("reached"):
             reason = "unreachable"
@@ -69,7 +73,8 @@ def judge_vantages(
                 "valid": not reason,
                 "reason": reason,
                 "error": str(vantage.get("error") or ""),
-                "sources": sources,
+                "sources": sources + [address for address in known if address not in sources],
+                "seen_families": [family for family in ("ipv4", "ipv6") if any((":" in address) == (family == "ipv6") for address in outside)],
             }
         )
     return judged
@@ -170,6 +175,9 @@ def _judge_row(
         if seen and seen.get("nonce_verified") is True:
             if row["path"] != PROVED:
                 row.update(path=PROVED, vantage=vantage["host"], reason="")
+        elif seen and seen.get("nonce_verified") is False and listener["mode"] == "redirected" and family not in vantage["seen_families"]:
+            # The service itself answered, since this host could not know the vantage by the address that its NAT gave it.
+            observation["state"] = "unknown_source"
         elif seen and seen.get("state") not in (None, "error") and row["path"] == UNTESTED:
             another = seen.get("state") in _ANSWERED and seen.get("nonce_verified") is False
             row.update(path=NOT_PROVED, vantage=vantage["host"], reason="another_answers" if another else str(seen["state"]))
@@ -179,7 +187,8 @@ def _judge_row(
             # A UDP service that stays silent may well be alive: WireGuard never answers a stranger.
             row["service_state"] = "silent"
     if row["path"] == UNTESTED:
-        row["reason"] = "probe_error"
+        hidden = any(observation["state"] == "unknown_source" for observation in row["observations"])
+        row["reason"] = "vantage_behind_nat" if hidden else "probe_error"
     return row
 
 

@@ -60,7 +60,7 @@ def make_plan(**families):
     }
 
 
-VANTAGE = {"host": "vps", "families": ["ipv4", "ipv6"], "valid": True, "reason": "", "sources": ["20.5.5.5"]}
+VANTAGE = {"host": "vps", "families": ["ipv4", "ipv6"], "valid": True, "reason": "", "sources": ["20.5.5.5"], "seen_families": ["ipv4", "ipv6"]}
 
 
 def probe(state="open", nonce=True, family="ipv4", **more):
@@ -194,3 +194,18 @@ def test_silence_of_a_udp_port_says_something_only_while_somebody_would_answer(s
 
 def test_what_nobody_looked_at_is_untested():
     assert _proof.judge_closed([taken_back()], {}, {})[0]["state"] == "untested"
+
+
+def test_a_vantage_behind_nat_that_hears_the_service_says_nothing_about_the_way():
+    hidden = {**VANTAGE, "sources": ["10.0.0.4"], "seen_families": []}
+    row = judge(probe("open", False), vantages=[hidden])["rows"][0]
+    assert (row["path"], row["reason"]) == ("untested", "vantage_behind_nat")
+    # A responder that listens by itself answers whoever comes.
+    assert judge(probe("open", False), vantages=[hidden], answer=responder("bound"))["rows"][0]["reason"] == "another_answers"
+    assert judge(probe("open", True), vantages=[hidden])["rows"][0]["path"] == "proved"
+
+
+def test_the_address_of_a_vantage_behind_nat_can_be_told():
+    judged = _proof.judge_vantages([vantage(interface("10.0.0.4", "private"), addresses=["20.5.5.5"])], HOST, None)[0]
+    assert judged["sources"] == ["10.0.0.4", "20.5.5.5"]
+    assert judged["seen_families"] == ["ipv4"]

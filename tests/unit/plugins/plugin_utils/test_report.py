@@ -17,7 +17,7 @@ SERVICES = [
     {"name": "https", "port": 443, "external_port": 8443},
     {"name": "wg", "protocol": "udp", "port": 51820},
 ]
-VANTAGE = {"host": "vps1", "families": ["ipv4"], "valid": True, "reason": "", "error": "", "sources": ["20.5.5.5"]}
+VANTAGE = {"host": "vps1", "families": ["ipv4"], "valid": True, "reason": "", "error": "", "sources": ["20.5.5.5"], "seen_families": ["ipv4"]}
 
 
 def make_plan(wan="20.1.2.3", wan_class="global", services=None):
