@@ -144,12 +144,68 @@ holder:
   description: The run that holds the host now, V(none) if none does.
   type: dict
   returned: always
+  contains:
+    run_id:
+      description: Which run.
+      type: str
+    controller:
+      description: Where it was started.
+      type: str
+    pid:
+      description: Its process there.
+      type: int
+    pid_started:
+      description: When that process was started, in ticks since that machine's boot.
+      type: int
+    started:
+      description: Since when, in seconds since 1970.
+      type: float
+    expires:
+      description: Until when without another sign of life, in seconds since 1970.
+      type: float
   sample: null
 services:
   description: Every service that may be published now, by the committed record, the pending one, or those of interrupted runs.
   type: list
   elements: dict
   returned: always
+  contains:
+    name:
+      description: The service.
+      type: str
+      sample: http
+    protocol:
+      description: V(tcp) or V(udp).
+      type: str
+      sample: tcp
+    port:
+      description: The port on this host.
+      type: int
+      sample: 443
+    external_port:
+      description: The port on the Internet side.
+      type: int
+      sample: 8443
+      returned: when the publication says so
+    families:
+      description: As in RV(homeserver.hardening.publication_plan#module:plan.services[].families).
+      type: dict
+      returned: when the publication says so
+    allow_from:
+      description: From where it is admitted, empty for the whole Internet.
+      type: list
+      elements: str
+      returned: when the publication says so
+    path:
+      description: The path that was asked for.
+      type: str
+      sample: auto
+      returned: when the publication says so
+    verify:
+      description: How it shall be proved.
+      type: str
+      sample: nonce
+      returned: when the publication says so
   sample: []
 run_id:
   description: The run that called.
@@ -161,6 +217,28 @@ plan:
   type: list
   elements: dict
   returned: always
+  contains:
+    action:
+      description: V(create), V(update) or V(remove).
+      type: str
+      sample: create
+    kind:
+      description: Always V(journal).
+      type: str
+      sample: journal
+    name:
+      description: The file in the state directory.
+      type: str
+      sample: pending.json
+    before:
+      description: The record before, V(none) if there was none.
+      type: raw
+    after:
+      description: The record after, V(none) if there is none.
+      type: raw
+    reason:
+      description: Why.
+      type: str
   sample: []
 """
 
