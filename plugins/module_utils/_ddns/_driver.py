@@ -66,3 +66,7 @@ class Driver(ABC):
         Raises:
             ChangedMeanwhile: they are not.
         """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Find out whether the provider accepts the key, without changing anything."""

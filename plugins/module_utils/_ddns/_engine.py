@@ -214,6 +214,9 @@ class Engine:
             text = f"{self._config.full_name} is {shown} already"
             self._prove(wanted, UNCHANGED, text) if self._memory.lagging else self._finish(UNCHANGED, text)
         elif not self._apply:
+            self._outcome.changed = False
+            driver.check()
+            self._outcome.changed = True
             self._finish(OK, f"{self._config.full_name} would become {shown}")
         else:
             self._update(driver, current, wanted)

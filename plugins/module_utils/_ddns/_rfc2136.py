@@ -18,7 +18,7 @@ from .._dns._name import DnsError, name_to_text
 from .._dns._transport import NoAnswer, new_id, tcp, udp
 from .._dns._tsig import Key, TsigError, sign, verify
 from .._dns._update import Replacement, make_update
-from .._dns._wire import TYPES, Message
+from .._dns._wire import TYPE_SOA, TYPES, Message, make_query
 from ._config import Config
 from ._driver import ChangedMeanwhile, Driver, NotUnderstood, RecordSet, RetryLater, StopTrying
 
@@ -53,8 +53,17 @@ class Rfc2136(Driver):
 
     def replace(self, before: Mapping[str, RecordSet], after: Mapping[str, RecordSet]) -> None:
         replacements = [Replacement(TYPES[rtype], before[rtype].values, wanted.values, wanted.ttl) for rtype, wanted in after.items()]
+        self._judge(self._ask(make_update(new_id(), self._config.zone, self._config.name, replacements)))
+
+    def check(self) -> None:
+        # A server verifies the signature of a question, too. What the key may change, only an update would show.
+        answer = self._ask(make_query(new_id(), self._config.zone, TYPE_SOA))
+        if answer.rcode_name != "NOERROR":
+            self._judge(answer)
+
+    def _ask(self, message: Message) -> Message:
         try:
-            answer = self._send(make_update(new_id(), self._config.zone, self._config.name, replacements))
+            return self._send(message)
         except TsigError as error:
             if error.word in ("BADSIG", "BADKEY", "BADTRUNC"):
                 raise StopTrying(str(error)) from error
@@ -65,12 +74,11 @@ class Rfc2136(Driver):
             raise RetryLater(str(error)) from error
         except DnsError as error:
             raise NotUnderstood(f"{self._config.server} sent an answer that cannot be read: {error}") from error
-        self._judge(answer)
 
     def _judge(self, answer: Message) -> None:
         word = answer.rcode_name
         zone = name_to_text(self._config.zone)
-        told = f"{self._config.server} answered {word} to the update of {self._config.full_name} in {zone} with key {self._config.tsig_name}"
+        told = f"{self._config.server} answered {word} about {self._config.full_name} in {zone} with key {self._config.tsig_name}"
         if word == "NOERROR":
             return
         if word in ("NXRRSET", "YXRRSET", "NXDOMAIN", "YXDOMAIN"):

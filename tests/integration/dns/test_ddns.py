@@ -156,6 +156,20 @@ def test_what_cannot_be_done_is_refused_and_leaves_no_trace(
     assert left <= {"lock"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "result", "says"),
+    [
+        ({"tsig_secret": OTHER_SECRET}, "stop", "BADSIG"),
+        ({"tsig_name": "nobody"}, "stop", "BADKEY"),
+        ({"address_source": "static", "addresses": ["10.0.0.1"]}, "not_public", "home"),
+    ],
+)
+def test_check_mode_finds_what_would_fail(bind: Bind, publish: Module, tmp_path: Path, changes: dict[str, Any], result: str, says: str) -> None:
+    answer = publish(check=True, **changes)
+    assert (answer["failed"], answer["result"], answer["changed"], says in answer["msg"]) == (True, result, False, True), answer
+    assert not (tmp_path / "state").exists()
+
+
 def test_server_is_reached_over_ipv6_too(bind: Bind, publish: Module) -> None:
     result = publish(server="::1")
     assert (result["result"], records(bind)) == ("ok", [[WAN]] * 2), result

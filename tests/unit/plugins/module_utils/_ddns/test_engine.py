@@ -69,6 +69,11 @@ class World(Driver):
         self.records.update(after)
         self.step("answer")
 
+    def check(self) -> None:
+        self.step("check")
+        if self.error is not None:
+            raise self.error
+
     def source(self, family: str) -> str:
         found = self.addresses[family]
         if isinstance(found, Exception):
@@ -135,7 +140,7 @@ def host(world: World, tmp_path: Path) -> Host:
 
 def test_the_four_calls_and_back(world: World, host: Host) -> None:
     planned = host.present(apply=False, now=True)
-    assert (planned.changed, planned.result, world.log) == (True, "ok", ["read"])
+    assert (planned.changed, planned.result, world.log) == (True, "ok", ["read", "check"])
     assert not host.path.exists()
     done = host.present(now=True)
     assert (done.changed, done.result, done.plan.as_data()) == (True, "ok", planned.plan.as_data())
@@ -148,6 +153,13 @@ def test_the_four_calls_and_back(world: World, host: Host) -> None:
     assert (gone.changed, gone.result, world.values()) == (True, "ok", [])
     assert not host.path.exists()
     assert host.absent().result == "unchanged"
+
+
+def test_check_mode_finds_a_wrong_key_and_changes_nothing(world: World, host: Host) -> None:
+    world.error = StopTrying("BADSIG")
+    outcome = host.present(apply=False, now=True)
+    assert (outcome.result, outcome.changed, world.log) == ("stop", False, ["read", "check"])
+    assert not host.path.exists()
 
 
 def test_a_directory_that_was_there_stays(world: World, host: Host) -> None:
