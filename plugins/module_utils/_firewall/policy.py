@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,7 @@ def parse_networks(values: Sequence[str], where: str) -> tuple[Network, ...]:
     for value in values:
         text = str(value).strip()
         try:
-            network = ipaddress.ip_network(text)
+            network = _network(text)
         except ValueError as error:
             raise PolicyError(f"{where}: {_explain_network(text)}") from error
         if network.prefixlen == 0:
@@ -76,9 +77,16 @@ def parse_networks(values: Sequence[str], where: str) -> tuple[Network, ...]:
     return tuple(sorted(set(found), key=lambda network: (network.version, int(network.network_address), network.prefixlen)))
 
 
+def _network(text: str, strict: bool = True) -> Network:
+    # Before Python 3.9.5 ipaddress takes leading zeros, and means something else by them than others do.
+    if ":" not in text and re.search(r"(^|\.)0[0-9]", text):
+        raise ValueError(text)
+    return ipaddress.ip_network(text, strict=strict)
+
+
 def _explain_network(text: str) -> str:
     try:
-        corrected = ipaddress.ip_network(text, strict=False)
+        corrected = _network(text, strict=False)
     except ValueError:
         return f"{text!r} is not an address or a network in CIDR notation; write for example 192.0.2.7, 192.168.1.0/24 or 2001:db8:1::/64"
     return f"{text} has bits set behind the prefix; write {corrected} for the network or {text.split('/', 1)[0]} for the one address"

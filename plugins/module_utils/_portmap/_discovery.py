@@ -12,7 +12,6 @@ addresses are fetched. Whoever else calls itself a gateway is named in the error
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import queue
 import selectors
@@ -289,8 +288,9 @@ def is_location(text: str) -> bool:
 def check_address(text: str) -> str:
     """Return the gateway option as an address, or say what is wrong with it."""
     try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
+        # Not ipaddress: before Python 3.9.5 it takes leading zeros, and means something else by them than others do.
+        return socket.inet_ntoa(socket.inet_pton(socket.AF_INET, text))
+    except (OSError, ValueError):
         raise BadRequestError(
             f"gateway {text!r} is neither an IPv4 address nor the http:// address of a device description: UPnP maps ports over IPv4;"
             " give the router's LAN address, for example 192.168.1.1, or leave the option out"
