@@ -211,6 +211,9 @@ class Engine:
         shown = self._shown(wanted)
         if not plan.changed:
             self._settle(wanted)
+            if not self._apply:
+                # A new key would otherwise show that it is wrong only when the address changes.
+                driver.check()
             text = f"{self._config.full_name} is {shown} already"
             self._prove(wanted, UNCHANGED, text) if self._memory.lagging else self._finish(UNCHANGED, text)
         elif not self._apply:
