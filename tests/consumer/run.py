@@ -122,8 +122,10 @@ class Consumer:
         must("the project goes on" not in run.output, "tags did not choose")
         must(self.home.open_names(service) == ["site"], f"from outside: {self.home.from_outside(service)}\n{run}")
         must("1 of 1" in run.output, f"the proof was skipped\n{run}")
+        # A run with tags is not taken for a whole one: the next whole run completes its record.
+        self.play("site.yml")
         run = self.play("site.yml")
-        must(run.changed["server"] == 0, f"the second run changed something\n{run}")
+        must(run.changed["server"] == 0, f"the second whole run changed something\n{run}")
         must("the project goes on" in run.output, "the project's next play did not run")
         self.play("homeserver.hardening.status", homeserver_hosts="server")
         self.play("site.yml", wanted="absent")
