@@ -12,8 +12,8 @@ short_description: Ask every authority of a name what it says
 description:
   - Finds the zone of a name and that zone's servers, asks each of them at each of its addresses at the same time, without recursion, and
     compares the answers.
-  - A resolver is used to find the zone and its servers only. What it remembers of the name itself is never believed, and it is never asked for
-    the name, so that it does not remember that the name does not exist.
+  - A resolver is used to find the zone and its servers only. What it remembers of the name itself is never believed. It is asked for the zone
+    above the name, and for the name only where nothing above can be asked, so that it does not remember that the name does not exist.
   - That a name, or a record of it, does not exist is an answer, not a failure. A server that does not answer is a row with RV(servers[].error).
     A resolver that does not answer fails the module.
   - No server is asked but those of O(resolver) and the authorities of the zone and, where O(zone) is left out, of the zone above it.

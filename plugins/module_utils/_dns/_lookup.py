@@ -5,9 +5,9 @@
 
 Private to this collection.
 
-The resolver is never asked for the name itself, nor for addresses below it: a resolver remembers for minutes that a name does not
-exist, so asking before the name is published would delay the publication. It is asked for the zone above; below that, the zone's own
-servers say where the name belongs.
+The resolver is asked for the zone above the name; below that, the zone's own servers say where the name belongs. A resolver remembers
+for minutes that a name does not exist, so asking it for the name before that is published would delay the publication. That is done only
+where nothing above the name can be asked.
 """
 
 from __future__ import annotations
