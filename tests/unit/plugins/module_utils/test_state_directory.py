@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.homeserver.hardening.plugins.module_utils._state import StateDir, StateError
 from ansible_collections.homeserver.hardening.plugins.module_utils._state_directory import apply, leftovers, make_plan
 
