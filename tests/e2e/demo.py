@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -26,13 +29,37 @@ import manifest
 PUBLISH = "homeserver.hardening.publish_server"
 UNPUBLISH = "homeserver.hardening.unpublish_server"
 STARTED = time.monotonic()
-#: Show what changes and what fails, not what is as it should be.
-QUIET = {"ANSIBLE_DISPLAY_OK_HOSTS": "0", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0"}
 
 
 def say(text: str) -> None:
     """Print a line of progress."""
     print(f"[{time.monotonic() - STARTED:5.1f} s] {text}", flush=True)
+
+
+def keep(lines: Iterable[str], stream: TextIO) -> Iterator[str]:
+    """Hand lines on, and write them down."""
+    for line in lines:
+        stream.write(line)
+        yield line.rstrip("\n")
+
+
+def readable(lines: Iterable[str]) -> Iterator[str]:
+    """Leave out what is as it was, and put a task's name beside what it did."""
+    task = ""
+    quiet = True
+    for line in lines:
+        banner = re.match(r"(TASK|PLAY|RUNNING HANDLER) \[?(.*?)\]? \*+$", line)
+        if banner:
+            task, quiet = banner[2], True
+        if banner or re.match(r"(ok|skipping|included): ", line) or (quiet and not line):
+            continue
+        if line.startswith("changed: "):
+            yield f"  changed: {task.removeprefix('homeserver.hardening.')}"
+            continue
+        if quiet and re.match(r"fatal|failed|\[ERROR\]", line):
+            yield f"  in task: {task}"
+        quiet = False
+        yield line
 
 
 class Demo:
@@ -52,12 +79,23 @@ class Demo:
             self.wrong.append(text)
 
     def play(self, playbook: str) -> int:
-        """Run a playbook, with its output as it comes."""
+        """Run a playbook; show what changes, what fails and what the collection says, as it comes."""
         print(f"\n$ ansible-playbook -i {self.lab.name} {playbook}", flush=True)
         argv = lablib.in_place(["ansible-playbook", "-i", str(self.lab.inventory_file()), playbook])
-        status = subprocess.run(argv, env={**self.lab.environment(), **QUIET}, cwd=lablib.ROOT, stdin=subprocess.DEVNULL, timeout=300, check=False).returncode
+        log = self.lab.output / f"{playbook.rsplit('.', 1)[-1]}.log"
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        process = subprocess.Popen(argv, env=self.lab.environment(), cwd=lablib.ROOT, **pipes)
+        assert process.stdout is not None
+        # A play that hangs ends as well: the loop below ends with its output.
+        timer = threading.Timer(300, process.kill)
+        timer.start()
+        with process.stdout, log.open("w") as stream:
+            for text in readable(keep(process.stdout, stream)):
+                print(text, flush=True)
+        status = process.wait()
+        timer.cancel()
         print(flush=True)
-        say(f"{playbook} ended with status {status}")
+        say(f"{playbook} ended with status {status} (all it printed: {log})")
         return status
 
     def look(self, text: str) -> dict[str, str]:

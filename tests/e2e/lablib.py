@@ -349,7 +349,8 @@ class Home:
         C(open) only if this server's own token came back; otherwise the client's words.
         """
         services = services_for(self.lab.vars) if services is None else services
-        target = address or self.lab.vars["lab_wan_address"] or self.lab.vars["lab_server_address"]
+        # Behind a carrier's NAT, the carrier's own address is where a visitor would end up.
+        target = address or self.lab.vars["lab_wan_address"] or self.lab.inventory()["_meta"]["hostvars"]["isp"]["lab_addresses"]["core0"][0]
         rows = [{"protocol": row["protocol"], "host": target, "port": row.get("external_port", row["port"])} for row in services]
         result = {}
         for service, row in zip(services, self.ask(rows)):
