@@ -284,7 +284,7 @@ def test_a_name_that_is_up_is_not_taken(dynamic: Lab) -> None:
 
 
 def test_a_lab_that_cannot_be_judged_is_left_alone(dynamic: Lab) -> None:
-    script = 'mount -t tmpfs lab /run && exec "$@"'
+    script = 'mount -t tmpfs lab /run/homeserver-lab && exec "$@"'
     argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", sys.executable, str(HERE / "lab.py")]
     for command, status in (("sweep", 0), ("status", 0)):
         assert subprocess.run([*argv, command], capture_output=True, check=False).returncode == status
