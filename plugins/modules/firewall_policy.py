@@ -174,7 +174,7 @@ plan:
       type: str
       sample: create
     kind:
-      description: V(nft_table), V(file), V(link), V(directory) or V(unit).
+      description: V(nft_table), V(file), V(link), V(directory), V(unit) or V(systemd).
       returned: always
       type: str
       sample: nft_table

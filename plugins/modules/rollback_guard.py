@@ -25,7 +25,7 @@ options:
       - V(armed) saves the state as it is now and starts to wait. A guard of the same name that is armed already belongs to a run that died;
         its change is taken back first, and RV(taken_back) says so.
       - V(confirmed) keeps the change and removes the guard. It fails if the guard is not waiting any more, because then the change is not there any more.
-      - V(rolled_back) takes the change back now and waits until that is done. It changes nothing if no guard is armed.
+      - V(rolled_back) takes the change back now and waits until that is done. If no guard is armed, it only removes what a run that died left of one.
     type: str
     choices: [armed, confirmed, rolled_back]
     required: true
@@ -192,6 +192,8 @@ def _plan(guard: Guard, parameters: dict[str, Any], record: dict[str, Any] | Non
     if before is not None:
         reasons = {"armed": "left by a run that died; its change is taken back first", "confirmed": "confirmed", "rolled_back": "rolled back"}
         plan.add(Change(REMOVE, "rollback_guard", name, before, None, reasons[state]))
+    elif state == "rolled_back" and guard.left_over():
+        plan.add(Change(REMOVE, "rollback_guard", name, {"armed": None, "deadline": None}, None, "left by a run that died; it is not armed"))
     if state == "armed":
         after = {"timeout": parameters["timeout"], "nft_tables": parameters["nft_tables"], "files": parameters["files"]}
         plan.add(Change(CREATE, "rollback_guard", name, None, after))
@@ -217,6 +219,8 @@ def main() -> None:
                 guard.confirm(parameters["new_connection"], parameters["id"])
             elif parameters["state"] == "rolled_back":
                 result["taken_back"] = guard.roll_back()
+                if guard.left_over():
+                    guard.sweep()
             else:
                 result["taken_back"] = guard.roll_back()
                 record = guard.arm(parameters["timeout"], Protected(parameters["nft_tables"], parameters["files"]))

@@ -160,6 +160,8 @@ class Firewall:
             kind = "link" if (found or wanted or FileState()).link else "file"
             if found != wanted:
                 plan.add(compare(kind, path, None if found is None else found.text(), None if wanted is None else wanted.text()))
+        if persist and read_file(UNIT_FILE) == files[UNIT_FILE] and self.systemd.is_stale(UNIT):
+            plan.add(compare("systemd", UNIT, "an older file", "the file on disk", "a run that died did not tell systemd"))
         if not persist:
             for directory in directories:
                 if _only_ours(directory):
@@ -188,6 +190,8 @@ class Firewall:
                     remove_file(change.name)
                 else:
                     write_file(change.name, wanted)
+            elif change.kind == "systemd":
+                reload_needed = True
             elif change.kind == "nft_table":
                 if reload_needed:
                     self.systemd.call("daemon-reload")

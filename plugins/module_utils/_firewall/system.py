@@ -93,6 +93,10 @@ class Systemd:
         """Return whether a unit is active now."""
         return self.booted and run([tool("systemctl", "systemd"), "is-active", "--quiet", unit]).returncode == 0
 
+    def is_stale(self, unit: str) -> bool:
+        """Return whether systemd knows an older file of this unit than the one on disk."""
+        return self.booted and run([tool("systemctl", "systemd"), "show", "--property=NeedDaemonReload", "--value", unit]).stdout.strip() == "yes"
+
     def call(self, *arguments: str) -> None:
         """Run a command of systemctl that must succeed."""
         if not self.booted:

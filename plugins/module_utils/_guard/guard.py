@@ -60,6 +60,17 @@ class Guard:
                 continue
         return None
 
+    def left_over(self) -> bool:
+        """Return whether something of a guard is there that is not armed: a run died while it armed or removed it."""
+        return self.record() is None and (os.path.isdir(self.directory) or any(os.path.lexists(path) for path in unit_files(self.unit)))
+
+    def sweep(self) -> None:
+        """Remove what is left of a guard that is not armed."""
+        parent_made = False
+        with contextlib.suppress(OSError, ValueError), open(os.path.join(self.directory, CONFIRMED), encoding="utf-8") as stream:
+            parent_made = bool(json.load(stream).get("parent_made"))
+        self._remove(parent_made)
+
     def arm(self, timeout: int, protected: Protected) -> dict[str, Any]:
         """Save the state before and start to wait; after this returns, the host takes back by itself what nobody confirms."""
         if not self.systemd.booted:

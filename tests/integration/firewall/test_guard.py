@@ -206,6 +206,24 @@ def test_the_role_takes_back_rules_that_would_lock_out(server: LabHost, tmp_path
     assert _state(server) == before and server.ssh() and not server.leftovers()
 
 
+def test_the_role_takes_back_rules_that_fail_half_way(server: LabHost, tmp_path: Path) -> None:
+    before = _state(server)
+    drop_in = "/etc/systemd/system/homeserver-firewall.service.d"
+    server.sh(f"mkdir {drop_in}; printf '[Service]\\nExecStartPre=/bin/false\\n' >{drop_in}/x.conf")
+    status, output = server.play([_role(**DENY)], tmp_path)
+    server.sh(f"rm -r {drop_in}; systemctl daemon-reload")
+    assert status == 2 and "could not be applied, so they were taken back" in output, output
+    assert _state(server) == before and not server.leftovers()
+
+
+def test_without_a_guard_an_older_one_does_not_take_back(server: LabHost, tmp_path: Path) -> None:
+    server.play([_arm(timeout=10), {"ansible.builtin.raw": CUT_NEW}], tmp_path)
+    status, output = server.play([_role(**DENY, host_firewall_guard=False)], tmp_path)
+    assert status == 0, output
+    time.sleep(11)
+    assert "policy drop" in server.rules() and server.ssh() and not server.leftovers()
+
+
 def test_the_role_refuses_at_once_what_would_lock_out(server: LabHost, tmp_path: Path) -> None:
     status, output = server.play([_role(**{**WRONG, "host_firewall_lockout_check": True})], tmp_path)
     assert status == 2 and "inbound deny would lock you out" in output and "Arm the guard" not in output, output

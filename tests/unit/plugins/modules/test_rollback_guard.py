@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> core.Guard:
     ],
 )
 def test_plans(guard: core.Guard, state: str, armed: bool, expected: list[tuple[str, str]]) -> None:
+    if not armed:
+        shutil.rmtree(guard.directory)
     parameters = {"state": state, "timeout": 30, "nft_tables": [], "files": []}
     plan = rollback_guard._plan(guard, parameters, RECORD if armed else None)
     assert [(change.action, change.reason) for change in plan.changes] == expected
@@ -138,3 +141,15 @@ def test_armed_guards(guard: core.Guard) -> None:
     assert float((Path(guard.directory) / "changed").read_text()) > 0
     guard.confirm(False)
     assert core.armed_guards(state) == []
+
+
+@pytest.mark.parametrize("name", ["confirmed", None])
+def test_what_a_dead_run_left_is_swept(guard: core.Guard, name: str | None) -> None:
+    """It died after the confirmation, or before it was armed: nothing to take back, but things lie about."""
+    armed = Path(guard.directory) / "armed"
+    armed.rename(armed.with_name(name)) if name else armed.unlink()
+    assert guard.left_over() and not guard.roll_back()
+    plan = rollback_guard._plan(guard, {"state": "rolled_back"}, guard.record())
+    assert [change.reason for change in plan.changes] == ["left by a run that died; it is not armed"]
+    guard.sweep()
+    assert not guard.left_over() and not Path(guard.directory).exists()

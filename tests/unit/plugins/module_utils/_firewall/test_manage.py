@@ -59,6 +59,7 @@ class FakeSystemd:
     """Remembers what it was told."""
 
     booted = True
+    stale = False
 
     def __init__(self) -> None:
         self.active = False
@@ -67,7 +68,11 @@ class FakeSystemd:
     def is_active(self, unit: str) -> bool:
         return self.active
 
+    def is_stale(self, unit: str) -> bool:
+        return self.stale
+
     def call(self, *arguments: str) -> None:
+        self.stale = self.stale and arguments != ("daemon-reload",)
         self.calls.append(arguments)
         if arguments[0] in ("start", "stop"):
             self.active = arguments[0] == "start"
@@ -143,6 +148,15 @@ def test_a_changed_file_is_repaired_without_touching_the_rules(firewall: Firewal
     firewall.apply(firewall.prepare(Request(services=WEB)))
     Path(manage.RULES_FILE).write_text("flush ruleset\n")
     assert _kinds(firewall.prepare(Request(services=WEB))) == [("update", "file")]
+
+
+def test_systemd_is_told_of_what_a_dead_run_wrote(firewall: Firewall) -> None:
+    firewall.apply(firewall.prepare(Request(services=WEB)))
+    firewall.systemd.stale = True
+    outcome = firewall.prepare(Request(services=WEB))
+    assert _kinds(outcome) == [("update", "systemd")]
+    firewall.apply(outcome)
+    assert not firewall.prepare(Request(services=WEB)).plan.changed
 
 
 @pytest.mark.parametrize(
