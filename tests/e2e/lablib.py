@@ -235,6 +235,9 @@ class Lab:
             PYTHONUNBUFFERED="1",
             PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", os.defpath),
         )
+        if env.get("HOMESERVER_RECORD"):
+            # What our modules return is compared with their documentation afterwards.
+            env.update(ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "tests" / "recorder"), ANSIBLE_CALLBACKS_ENABLED="record_returns")
         return env
 
     def forget_connections(self) -> None:
