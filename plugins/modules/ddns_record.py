@@ -162,6 +162,49 @@ authorities:
   returned: always
   type: list
   elements: dict
+  contains:
+    name:
+      description: The server's name, V(null) if its address was given.
+      type: str
+      sample: ns1.example.net.
+    address:
+      description: The address that was asked.
+      type: str
+      sample: 198.51.100.53
+    authoritative:
+      description: Whether it spoke as an authority for the zone.
+      type: bool
+      sample: true
+    exists:
+      description: Whether the name exists there, V(null) if that is not known.
+      type: bool
+      sample: true
+    records:
+      description:
+        - The values by type, sorted. Every type that was asked for has a list; an alias is shown as C(CNAME).
+        - Empty if there is RV(authorities[].error).
+      type: dict
+      sample: {"A": ["203.0.113.45"], "AAAA": []}
+    ttl:
+      description: The largest TTL of the records, V(null) if there are none.
+      type: int
+      sample: 60
+    negative_ttl:
+      description: For how many seconds a resolver may remember that something does not exist.
+      type: int
+      sample: 300
+    serial:
+      description: The serial number of the zone.
+      type: int
+      sample: 2026010101
+    error:
+      description: Why there is no answer, V(null) if there is one.
+      type: str
+      sample: 198.51.100.53 did not answer for 3 s (UDP)
+    error_kind:
+      description: "The same as a word: V(timeout), V(refused), V(no_route), V(not_authoritative), V(rcode), V(malformed) or V(error)."
+      type: str
+      sample: timeout
 left:
   description: Records that were left alone with O(state=absent), because this host did not publish them.
   returned: always

@@ -318,6 +318,10 @@ vantages:
       description: The addresses that its packets come from.
       type: list
       elements: str
+    seen_families:
+      description: Those of V(ipv4) and V(ipv6) in which one of these addresses is global.
+      type: list
+      elements: str
 targets:
   description: What each valid vantage has to probe.
   type: list

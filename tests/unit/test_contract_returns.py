@@ -100,6 +100,12 @@ def test_planted_faults_are_found(result, complaint):
     assert any(complaint in text for text in compare(SPEC, result)), compare(SPEC, result)
 
 
+def test_what_ansible_adds_about_a_file_is_not_ours():
+    spec = {"path": {"type": "str", "returned": "always"}}
+    assert compare(spec, {"path": "/x", "mode": "0644", "uid": 0}) == []
+    assert compare({}, {"mode": "0644"}) == ["returns mode, which is not documented"]
+
+
 def test_rows_without_documented_keys_are_found():
     assert "their keys are not documented" in compare({"rows": {"type": "list", "elements": "dict"}}, {"rows": [{"a": 1}]})[0]
 
