@@ -6,7 +6,7 @@
 tools/stages TIER [STAGE...]    run the tier (check, test, all), or only these stages (glob patterns) of all there are
 tools/stages --list             say which stages there are
 
-A stage is a command. Stages that need the lab run one after the other; those that do not run beside them. Each writes
+A stage is a command, and two run at a time. Of those that need whole labs, one runs at a time, beside something else. Each writes
 tests/output/stages/NAME.log. A command that does not exist fails its stage: nothing is skipped.
 The last line is "N passed, N failed", and the exit status is 0 only when none failed.
 """
@@ -52,13 +52,13 @@ class Stage:
         return ["tools/env", "run", self.venv, "tools/inplace", *self.command]
 
 
-def lab(name: str, tier: str, what: str, *command: str, minutes: float, instead_of: str = "") -> Stage:
+def lab(name: str, tier: str, what: str, *command: str, minutes: float, group: str = "lab", instead_of: str = "") -> Stage:
     return Stage(
         name,
         tier,
         what,
         command,
-        group="lab",
+        group=group,
         minutes=minutes,
         after=("images",),
         debian=("base", "lab"),
@@ -94,19 +94,20 @@ STAGES = (
         minutes=20,
         debian=("base", "lab"),
     ),
+    # The longest row first: these need one or two whole labs at a time and stand in line for it, all else runs beside them.
+    lab("e2e", "test", "publish and unpublish on four lines", "tests/e2e/run", minutes=30),
+    lab("molecule-bookworm", "test", "each role on Debian 12", "tests/molecule/run", "--os", "bookworm", minutes=30),
+    lab("molecule-trixie", "test", "each role on Debian 13", "tests/molecule/run", "--os", "trixie", minutes=30),
+    lab("kill", "test", "the controller killed after each task that changes something", "tests/e2e/kill", minutes=30),
+    lab("consumer", "test", "a project that includes our roles", "tests/consumer/run", minutes=15),
+    lab("integration", "test", "each module against the real daemon", *PYTEST, "tests/integration", minutes=25, group="daemons"),
+    lab("lab", "test", "the lab itself", *PYTEST, "tests/lab", minutes=15, group="daemons"),
+    lab("units-py39", "test", "unit tests of the core on Python 3.9", "tests/lab/lab", "python", "3.9", "--", *CORE, minutes=10, group=""),
+    lab("units-py313", "test", "unit tests of the core on Python 3.13", "tests/lab/lab", "python", "3.13", "--", *CORE, minutes=10, group=""),
     Stage("tarball", "test", "build, install into an empty place, run by FQCN from there", ("tools/stage/tarball",)),
     Stage("importer", "test", "what Ansible Galaxy checks an upload with", ("tools/stage/importer",), venv="importer", group="lint", minutes=10),
     Stage("sanity-2.18", "test", "ansible-test sanity, oldest core", ("tools/stage/sanity",), venv="core218", group="ansible-test", minutes=20),
     Stage("sanity-newest", "test", "ansible-test sanity, newest core", ("tools/stage/sanity",), venv="newest", group="ansible-test", minutes=20),
-    lab("units-py39", "test", "unit tests of the core on Python 3.9", "tests/lab/lab", "python", "3.9", "--", *CORE, minutes=10),
-    lab("units-py313", "test", "unit tests of the core on Python 3.13", "tests/lab/lab", "python", "3.13", "--", *CORE, minutes=10),
-    lab("lab", "test", "the lab itself", *PYTEST, "tests/lab", minutes=15),
-    lab("integration", "test", "each module against the real daemon", *PYTEST, "tests/integration", minutes=20),
-    lab("molecule-bookworm", "test", "each role on Debian 12", "tests/molecule/run", "--os", "bookworm", minutes=30),
-    lab("molecule-trixie", "test", "each role on Debian 13", "tests/molecule/run", "--os", "trixie", minutes=30),
-    lab("e2e", "test", "publish and unpublish on four lines", "tests/e2e/run", minutes=30),
-    lab("consumer", "test", "a project that includes our roles", "tests/consumer/run", minutes=15),
-    lab("kill", "test", "the controller killed after each task that changes something", "tests/e2e/kill", minutes=30),
     Stage(
         "returns",
         "test",
