@@ -108,6 +108,9 @@ def check_role_inputs(root: Path) -> list[str]:
         for entry, spec in entries.items():
             if not spec.get("short_description"):
                 bad.append(f"{name}: entry point {entry} has no short_description")
+            if not spec.get("version_added"):
+                # Without it the changelog leaves the role out.
+                bad.append(f"{name}: entry point {entry} has no version_added")
             for option, how in (spec.get("options") or {}).items():
                 known[option] = how
                 where = f"{name}: {entry}.{option}"

@@ -45,6 +45,7 @@ from ..module_utils._plan import Plan
     "roles/lamp/meta/argument_specs.yml": """argument_specs:
   main:
     short_description: Light.
+    version_added: 0.1.0
     options:
       lamp_state: {type: str, choices: [present, absent], default: present, description: State.}
       lamp_watts: {type: int, default: 40, description: Watts.}
@@ -59,6 +60,7 @@ PUBLISH = {
     "roles/publish/meta/argument_specs.yml": """argument_specs:
   main:
     short_description: Publish.
+    version_added: 0.1.0
     options:
       publish_state: {type: str, choices: [present, absent], default: present, description: State.}
 """,
@@ -129,6 +131,7 @@ FAULTS = [
     ("role_inputs", "is a list without elements", SPECS_PATH, SPECS.replace("type: int, default: 40", "type: list, default: []")),
     ("role_inputs", "no entry point main", SPECS_PATH, SPECS.replace("  main:", "  other:")),
     ("role_inputs", "short_description", SPECS_PATH, SPECS.replace("    short_description: Light.\n", "")),
+    ("role_inputs", "version_added", SPECS_PATH, SPECS.replace("    version_added: 0.1.0\n", "")),
     ("role_inputs", "missing", "roles/dark/tasks/main.yml", "[]\n"),
     ("role_readmes", "README.md does not name `lamp_watts`", "roles/lamp/README.md", "`lamp_state` `lamp_dir` lamp_watts\n"),
     ("role_readmes", "README.ja.md does not name `lamp_dir`", "roles/lamp/README.ja.md", "`lamp_state` `lamp_watts`\n"),
