@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -41,11 +42,29 @@ def run(arguments: list[str], text: str | None = None) -> subprocess.CompletedPr
     try:
         # The core has no AnsibleModule and so no run_command.
         # pylint: disable-next=ansible-bad-function
-        return subprocess.run(arguments, input=text, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment)
+        return subprocess.run(
+            arguments, input=text, capture_output=True, encoding="utf-8", errors="replace", timeout=_TIMEOUT, check=False, env=environment
+        )
     except subprocess.TimeoutExpired as error:
         raise SystemProblem(f"{' '.join(arguments)} did not end within {_TIMEOUT:g} s") from error
     except OSError as error:
         raise SystemProblem(f"{arguments[0]} cannot be run: {error.strerror}") from error
+
+
+# nft 1.0.6 (Debian 12) writes bytes of its memory for the flags of a table that has an owner.
+_TABLE_FLAGS = re.compile(r'(\{"table": \{"family": "[a-z]+", "name": "[^"]*", "handle": [0-9]+), "flags": .*?\}\}(?=\]\}\s*\Z|, \{")', re.DOTALL)
+
+
+def read_listing(text: str) -> dict[str, Any]:
+    """Return the listing that nft wrote as JSON."""
+    for candidate in (text or '{"nftables": []}', _TABLE_FLAGS.sub(r"\1}}", text)):
+        try:
+            listing: dict[str, Any] = json.loads(candidate)
+        except ValueError as error:
+            problem = error
+        else:
+            return listing
+    raise SystemProblem(f"nft listed the rules in a form that is not JSON: {problem}")
 
 
 class Nft:
@@ -59,11 +78,7 @@ class Nft:
         result = run([self.path, "-j", "list", "ruleset"])
         if result.returncode != 0:
             raise SystemProblem(f"nft cannot list the rules: {_first_line(result.stderr)}; this needs root (become: true) and a kernel with nf_tables")
-        try:
-            listing: dict[str, Any] = json.loads(result.stdout or '{"nftables": []}')
-        except ValueError as error:
-            raise SystemProblem(f"nft listed the rules in a form that is not JSON: {error}") from error
-        return listing
+        return read_listing(result.stdout)
 
     def text(self) -> str:
         """Return the same with handles, as text."""
