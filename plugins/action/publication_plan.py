@@ -19,7 +19,8 @@ _ARGUMENTS = {
     "default_routes": {"type": "list", "elements": "dict", "default": []},
     "mapping": {"type": "dict", "default": {}},
     "peers": {"type": "list", "elements": "dict", "default": []},
-    "vantages": {"type": "list", "elements": "dict", "default": []},
+    "vantages": {"type": "raw", "default": []},
+    "on_problem": {"type": "str", "default": "fail", "choices": ["fail", "report"]},
     "adopt": {"type": "bool", "default": False},
     "require_proof": {"type": "bool", "default": False},
     "language": {"type": "str", "default": ""},
@@ -41,6 +42,9 @@ class ActionModule(ActionBase):
         problems += _services.judge_acceptance(request.services, arguments["accept_risk"])
         accepted = arguments["accept_risk"] if isinstance(arguments["accept_risk"], list) else []
         problems += _services.judge_risks(request.services, _services.read_risks(_texts.load_data("risks.yml")), accepted, language)
+        if arguments["interfaces"] is None:
+            # Before anything was read, the vantages are what the user wrote; later they are readings.
+            problems += _proof.read_vantages(arguments["vantages"])
         result.update(changed=False, plan=None, vantages=[], targets=[], problems=[problem.as_data() for problem in problems])
         if problems:
             return _fail(result, problems)
@@ -49,7 +53,8 @@ class ActionModule(ActionBase):
         readings = _publication.Readings(arguments["interfaces"], arguments["default_routes"], arguments["mapping"])
         plan = _publication.plan_publication(request.services, readings, [_read_peer(peer) for peer in arguments["peers"]], arguments["adopt"])
         data = plan.as_data()
-        vantages = _proof.judge_vantages(arguments["vantages"], arguments["interfaces"], data["line"]["wan_address"])
+        name = str((task_vars or {}).get("inventory_hostname", ""))
+        vantages = _proof.judge_vantages(arguments["vantages"], arguments["interfaces"], data["line"]["wan_address"], name)
         problems = plan.problems + _judge_vantages(vantages, request.services, arguments["require_proof"], _texts.Texts(language))
         data["problems"] = [problem.as_data() for problem in problems]
         data["possible"] = data["possible"] and not problems
@@ -63,7 +68,7 @@ class ActionModule(ActionBase):
                 if vantage["valid"]
             ],
         )
-        return _fail(result, problems) if problems else result
+        return _fail(result, problems) if problems and arguments["on_problem"] == "fail" else result
 
 
 def _fail(result: dict[str, Any], problems: list[_services.Problem]) -> dict[str, Any]:

@@ -182,13 +182,22 @@ class Journal:
 
 
 def known_services(status: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every service that may be published now: of the committed plan, of the pending one and of interrupted ones."""
-    services: dict[str, dict[str, Any]] = {}
+    """Return every service that may be published now: of the committed plan, of the pending one and of interrupted ones.
+
+    A service whose port was changed stands there with each of its ports.
+    """
     pending = status.get("pending") or {}
+    return _union(pending.get("interrupted"), pending.get("publication"), _content(status.get("committed")))
+
+
+def known_names(status: Mapping[str, Any]) -> list[str]:
+    """Return every DNS name that may be published now."""
+    pending = status.get("pending") or {}
+    names = []
     for publication in (pending.get("interrupted"), pending.get("publication"), _content(status.get("committed"))):
-        for service in (publication or {}).get("services") or ():
-            services[service["name"]] = dict(service)
-    return [services[name] for name in sorted(services)]
+        publication = publication or {}
+        names += [publication.get("name"), *(publication.get("earlier_names") or ())]
+    return sorted({name for name in names if name})
 
 
 def rfc3339(moment: float) -> str:
@@ -203,5 +212,14 @@ def _content(record: Any) -> Any:
 def _merge(first: Any, second: Any) -> Any:
     if not first or not second:
         return first or second
-    services = {service["name"]: service for publication in (first, second) for service in publication.get("services") or ()}
-    return {**first, **second, "services": [services[name] for name in sorted(services)]}
+    names = sorted({name for name in (first.get("name"), *(first.get("earlier_names") or ())) if name})
+    return {**first, **second, "services": _union(first, second), "earlier_names": names}
+
+
+def _union(*publications: Any) -> list[dict[str, Any]]:
+    services: dict[tuple[str, ...], dict[str, Any]] = {}
+    for publication in publications:
+        for service in (publication or {}).get("services") or ():
+            key = tuple(str(service.get(part, "")) for part in ("name", "protocol", "port", "external_port"))
+            services[key] = dict(service)
+    return [services[key] for key in sorted(services)]

@@ -207,6 +207,12 @@ services:
       sample: nonce
       returned: when the publication says so
   sample: []
+names:
+  description: Every DNS name that may be published now, by the same records.
+  type: list
+  elements: str
+  returned: always
+  sample: [home.example.org]
 run_id:
   description: The run that called.
   type: str
@@ -244,7 +250,7 @@ plan:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._journal import Journal, JournalError, Run, RunHeld, known_services
+from ..module_utils._journal import Journal, JournalError, Run, RunHeld, known_names, known_services
 from ..module_utils._plan import Plan
 from ..module_utils._state import StateDir, StateError
 
@@ -278,6 +284,7 @@ def main() -> None:
             plan = _run(module, journal, run, state)
         result.update(journal.status(), plan=plan.as_data(), changed=plan.changed)
         result["services"] = known_services(result)
+        result["names"] = known_names(result)
         if plan.changed:
             result["diff"] = plan.diff()
     except RunHeld as error:

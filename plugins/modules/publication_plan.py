@@ -54,10 +54,16 @@ options:
     default: []
   vantages:
     description:
-      - The hosts that shall prove it, each with C(host), C(families), C(addresses), C(reached), C(error) and C(interfaces).
-    type: list
-    elements: dict
+      - The hosts that shall prove it. Without O(interfaces), as role C(publish) takes them in C(publish_vantages);
+        else each with C(host), C(families), C(addresses), C(reached), C(error) and C(interfaces).
+    type: raw
     default: []
+  on_problem:
+    description:
+      - Whether to fail when the plan cannot be carried out, or only to report it. A request that cannot be understood always fails.
+    type: str
+    choices: [fail, report]
+    default: fail
   adopt:
     description:
       - Whether a mapping in the router that points at this host already, but was made by something else, may be taken over.

@@ -220,13 +220,16 @@ def plan_publication(
 
 
 def readdress(services: Sequence[Mapping[str, Any]], readings: Readings) -> list[dict[str, Any]]:
-    """Return services of the journal with the addresses that they have now: a dynamic address may be somebody else's by now."""
+    """Return services of the journal with the addresses that they have now, None where that is not known.
+
+    A dynamic address may be somebody else's by now, and what a stranger answers says nothing.
+    """
     current = []
     for service in services:
         families = {}
         for family, decision in service["families"].items():
             address = readings.publish_address(family) if decision["path"] == DIRECT else readings.gateway.get("wan_address")
-            families[family] = {**decision, "address": address or decision["address"]} if decision["path"] != IMPOSSIBLE else dict(decision)
+            families[family] = {**decision, "address": address or None} if decision["path"] != IMPOSSIBLE else dict(decision)
         current.append({**service, "families": families})
     return current
 

@@ -52,7 +52,8 @@ def build_report(
         plan: the plan as data.
         proof: as L(judge_proof) returns it.
         closed: as L(judge_closed) returns it.
-        name: C({name, state, addresses, authorities, stale_until}); state is one of the texts C(name.*).
+        name: C({name, state, expected, servers, stale_until}); state is one of the texts C(name.*), expected the addresses that were
+            published, servers the rows of C(dns_record_info).
         changes: how many rules, mappings and records the publication consists of.
         journal: result of C(publication_journal).
         outcome: C(done), C(check_mode), C(impossible), C(failed), C(failed_restored) or C(failed_both).
@@ -79,8 +80,9 @@ def build_report(
         "problems": list((plan or {}).get("problems") or ()),
         "proved": bool((proof or {}).get("proved")),
         "closed": list(closed),
-        "name": dict(name) if name else None,
-        "changes": dict(changes or {}),
+        "name": _summarise_name(name) if name else None,
+        # Templates of older cores turn numbers into text.
+        "changes": {key: int(value) for key, value in (changes or {}).items()},
         "todo": list(todo),
         "vantages": [{key: vantage[key] for key in ("host", "families", "valid", "reason", "error")} for vantage in vantages],
         "mappings": [dict(row) for row in mappings],
@@ -288,13 +290,12 @@ class _Block:
         name = self.report["name"]
         if not name:
             return
-        values = {
-            "name": name["name"],
-            "addresses": self._join(name.get("addresses") or ()),
-            "authorities": name.get("authorities") or 0,
-            "until": (name.get("stale_until") or "")[11:16],
-        }
-        state = "published_stale" if name["state"] == "published" and name.get("stale_until") else name["state"]
+        state = name["state"]
+        if state == "published" and name["agreeing"] < name["authorities"]:
+            state = "published_partly"
+        elif state == "published" and name["stale_until"]:
+            state = "published_stale"
+        values = {**name, "addresses": self._join(name["addresses"]), "until": (name["stale_until"] or "")[11:16]}
         self.add("NAME", self.texts.get(f"name.{state}", **values))
 
     def problems(self) -> None:
@@ -327,6 +328,26 @@ class _Block:
 
     def _join(self, items: Any) -> str:
         return self.texts.get("and").join(str(item) for item in items)
+
+
+def _summarise_name(name: Mapping[str, Any]) -> dict[str, Any]:
+    """Count the authorities that tell visitors what was published; a server may have several addresses."""
+    expected = sorted(name.get("expected") or ())
+    servers: dict[str, bool] = {}
+    for row in name.get("servers") or ():
+        if not row.get("authoritative") and not row.get("error"):
+            continue
+        told = sorted(value for values in (row.get("records") or {}).values() for value in values)
+        right = bool(row.get("authoritative")) and told == expected
+        servers[str(row.get("name"))] = servers.get(str(row.get("name")), True) and right
+    return {
+        "name": name["name"],
+        "state": name["state"],
+        "addresses": expected,
+        "agreeing": sum(servers.values()),
+        "authorities": len(servers),
+        "stale_until": name.get("stale_until") or None,
+    }
 
 
 def _impossible_families(service: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

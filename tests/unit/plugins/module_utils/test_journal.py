@@ -132,3 +132,24 @@ def test_the_short_lock_is_waited_for_and_then_named(tmp_path):
     state = _state.StateDir(str(tmp_path))
     with state.lock(), pytest.raises(_state.StateError, match="is held by another process"), state.lock(timeout=0.1):
         pass
+
+
+def service(name, external_port):
+    return {"name": name, "protocol": "tcp", "port": 443, "external_port": external_port}
+
+
+def test_a_port_that_a_dead_run_changed_is_remembered_with_both_numbers(journal):
+    journal.begin(RUN, {"services": [service("https", 8443)]}, {})
+    journal.commit(RUN, {"services": [service("https", 8443)]}, None)
+    journal.begin(RUN, {"services": [service("https", 9443)]}, {})
+    journal.begin(OTHER, None, {}, break_run="run1")
+    assert [row["external_port"] for row in _journal.known_services(journal.status())] == [8443, 9443]
+
+
+def test_every_name_that_may_be_published_is_remembered(journal):
+    journal.begin(RUN, {"services": [], "name": "a.example"}, {})
+    journal.commit(RUN, {"services": [], "name": "a.example"}, None)
+    journal.begin(RUN, {"services": [], "name": "b.example"}, {})
+    journal.begin(OTHER, {"services": [], "name": "c.example"}, {}, break_run="run1")
+    journal.begin(RUN, {"services": [], "name": ""}, {}, break_run="run2")
+    assert _journal.known_names(journal.status()) == ["a.example", "b.example", "c.example"]

@@ -28,14 +28,44 @@ def vantage(*interfaces, **more):
         (vantage(interface("20.5.5.5"), interface("10.8.0.1", "private", on_default_route=False)), True, ""),
         (vantage(interface("10.0.0.4", "private")), True, ""),
         (vantage(reached=False, error="timed out"), False, "unreachable"),
-        (vantage(interface("192.168.7.20", "private")), False, "same_host"),
+        (vantage(interface("192.168.7.20", "private")), False, "same_lan"),
         (vantage(interface("192.168.7.99", "private")), False, "same_lan"),
+        # Another home may well use the same private network: who tells the address that it is seen from is believed.
+        (vantage(interface("192.168.7.99", "private"), addresses=["20.9.9.9"]), True, ""),
+        (vantage(interface("192.168.7.99", "private"), addresses=["20.1.2.3"]), False, "same_line"),
         (vantage(interface("20.1.2.3")), False, "same_line"),
+        # Every Docker host has this address.
+        (vantage(interface("20.5.5.5"), interface("172.17.0.1", "private", on_default_route=False)), True, ""),
+        (vantage(interface("20.5.5.5"), host="home1"), False, "same_host"),
+        (vantage(interface("192.168.9.9", "private"), interface("fe80::1234", "link_local")), False, "same_host"),
     ],
 )
 def test_a_vantage_inside_does_not_count(reading, valid, reason):
-    judged = _proof.judge_vantages([reading], HOST, "20.1.2.3")[0]
+    host = [*HOST, interface("172.17.0.1", "private", on_default_route=False, prefix_length=16), interface("fe80::1234", "link_local", prefix_length=64)]
+    judged = _proof.judge_vantages([reading], host, "20.1.2.3", "home1")[0]
     assert (judged["valid"], judged["reason"]) == (valid, reason)
+
+
+@pytest.mark.parametrize(
+    ("own", "neighbour", "families", "valid"),
+    [
+        (["20.30.40.5/28"], ["20.30.40.6"], [], False),
+        (["20.30.40.5/28"], ["20.30.41.6"], ["ipv4"], True),
+        (["20.30.40.5/28", "2a00:1::5/64"], ["20.30.41.6", "2a00:1::6"], ["ipv4"], True),
+        (["192.168.7.20/24", "2a00:1::5/64"], ["2a00:1::6"], [], False),
+        (["192.168.7.20/24", "2a00:1::5/64"], ["192.168.7.9", "2a00:2::6"], ["ipv6"], True),
+    ],
+)
+def test_a_neighbour_on_the_same_link_sees_it_from_inside_in_that_family(own, neighbour, families, valid):
+    def row(address):
+        private = address.startswith("192.168.")
+        return interface(address, "private" if private else "global")
+
+    host = [{**row(text.split("/")[0]), "prefix_length": int(text.split("/")[1])} for text in own]
+    judged = _proof.judge_vantages([vantage(*[row(address) for address in neighbour])], host, None)[0]
+    assert judged["valid"] is valid
+    if valid:
+        assert judged["families"] == families
 
 
 def test_a_vantage_whose_addresses_are_unknown_is_no_proof_of_being_inside():
@@ -166,7 +196,14 @@ def taken_back(method="port_mapping", protocol="tcp"):
     ("method", "state", "nonce", "verdict"),
     [
         ("port_mapping", "filtered", None, "closed"),
-        ("port_mapping", "closed", None, "closed"),
+        ("port_mapping", "rejected", None, "closed"),
+        # Nobody listens: an open way would look the same.
+        ("port_mapping", "closed", None, "untested"),
+        # What the vantage's own side does says nothing.
+        ("port_mapping", "no_route", None, "untested"),
+        ("port_mapping", "local_drop", None, "untested"),
+        ("port_mapping", "local_reject", None, "untested"),
+        ("port_mapping", "host_unreachable", None, "untested"),
         ("port_mapping", "open", None, "still_open"),
         ("port_mapping", "open", True, "still_open"),
         ("direct", "open", False, "open_unfiltered"),
@@ -209,3 +246,55 @@ def test_the_address_of_a_vantage_behind_nat_can_be_told():
     judged = _proof.judge_vantages([vantage(interface("10.0.0.4", "private"), addresses=["20.5.5.5"])], HOST, None)[0]
     assert judged["sources"] == ["10.0.0.4", "20.5.5.5"]
     assert judged["seen_families"] == ["ipv4"]
+
+
+def test_a_refusal_counts_as_closed_while_somebody_would_answer():
+    listeners = [{"protocol": "tcp", "family": "ipv4", "port": 443, "mode": "redirected"}]
+    assert _proof.judge_closed([taken_back()], {"vps": [probe("closed", None)]}, {"listeners": listeners})[0]["state"] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "reason"),
+    [("20.5.5.5", "proved", ""), ("192.168.7.1", "untested", "seen_inside"), ("fd00::1", "untested", "seen_inside")],
+)
+def test_a_visit_that_came_from_inside_proves_nothing(source, path, reason):
+    visit = {"protocol": "tcp", "port": 443, "family": "ipv4", "source": source, "nonce_verified": True}
+    row = judge(probe(), answer={**responder(), "visits": [visit]})["rows"][0]
+    assert (row["path"], row["reason"]) == (path, reason)
+
+
+@pytest.mark.parametrize(("state", "reason"), [("no_route", "no_route"), ("local_drop", "probe_error"), ("local_reject", "probe_error")])
+def test_what_the_vantages_own_side_does_is_no_verdict_on_the_way(state, reason):
+    row = judge(probe(state, None))["rows"][0]
+    assert (row["path"], row["reason"]) == ("untested", reason)
+
+
+def test_nothing_proved_is_not_all_proved():
+    plan = make_plan()
+    plan["services"][0]["verify"] = "none"
+    proof = judge(None, plan=plan)
+    assert (proof["proved"], proof["wanted"]) == (False, False)
+
+
+def test_why_the_responder_could_not_answer_is_kept():
+    row = judge(probe("filtered", None), answer={"listeners": [], "msg": "no root"})["rows"][0]
+    assert (row["reason"], row["detail"]) == ("no_responder", "no root")
+
+
+@pytest.mark.parametrize(
+    ("entries", "checks"),
+    [
+        ([{"host": "vps"}], []),
+        ([{"host": "vps", "families": ["ipv4"], "addresses": ["198.51.100.7"]}], []),
+        ("vps", ["vantages-list"]),
+        (["vps"], ["vantage-host"]),
+        ([{"families": ["ipv4"]}], ["vantage-host"]),
+        ([{"host": "vps", "families": "ipv4"}], ["vantage-families"]),
+        ([{"host": "vps", "families": ["ipv5"]}], ["vantage-families"]),
+        ([{"host": "vps", "addresses": "198.51.100.7"}], ["vantage-addresses"]),
+        ([{"host": "vps", "addresses": ["vps.example"]}], ["vantage-addresses"]),
+        ([{"host": "vps", "url": "x"}], ["vantage-key"]),
+    ],
+)
+def test_a_vantage_that_is_written_wrongly_is_named(entries, checks):
+    assert [problem.check for problem in _proof.read_vantages(entries)] == checks

@@ -180,3 +180,28 @@ def test_a_diagnosis_lists_what_the_router_forwards_and_a_long_list_is_cut(langu
     assert "192.168.7.9" in text
     assert "Camera" in text
     assert "3" in text.splitlines()[-1]
+
+
+def server(name, *addresses, authoritative=True, error=None):
+    return {"name": name, "authoritative": authoritative, "records": {"A": list(addresses), "AAAA": []}, "error": error}
+
+
+@pytest.mark.parametrize(
+    ("servers", "words"),
+    [
+        ([server("ns1", "20.1.2.3"), server("ns2", "20.1.2.3")], "= 20.1.2.3 at 2 of 2 authorities"),
+        # One server with two addresses is one server.
+        ([server("ns1", "20.1.2.3"), server("ns1", "20.1.2.3")], "at 1 of 1 authorities"),
+        ([server("ns1", "20.1.2.3"), server("ns2", "20.9.9.9")], "at 1 of 2 authorities only"),
+        ([server("ns1", "20.1.2.3"), server("ns2", authoritative=False, error="timeout")], "at 1 of 2 authorities only"),
+    ],
+)
+def test_a_name_is_published_where_the_authorities_say_so(servers, words):
+    plan = make_plan()
+    name = {"name": "home.example.jp", "state": "published", "expected": ["20.1.2.3"], "servers": servers, "stale_until": ""}
+    assert words in block("en", kind="publish", plan=plan, proof=make_proof(plan), name=name)
+
+
+def test_numbers_stay_numbers_on_every_core():
+    report = _report.build_report(kind="publish", host="home1", time=NOW, changes={"rules": "3", "mappings": 3})
+    assert report["changes"] == {"rules": 3, "mappings": 3}
