@@ -178,10 +178,12 @@ services:
       description: V(tcp) or V(udp).
       type: str
       sample: tcp
+      returned: when the publication says so
     port:
       description: The port on this host.
       type: int
       sample: 443
+      returned: when the publication says so
     external_port:
       description: The port on the Internet side.
       type: int

@@ -33,8 +33,9 @@ class CallbackModule(CallbackBase):
         name = getattr(task, "resolved_action", None) or task.action
         folder = os.environ.get("HOMESERVER_RECORD")
         returned = result._result
-        # A censored result shows nothing; a loop as a whole repeats its items.
-        if not folder or not name.startswith(PREFIX) or "censored" in returned or (task.loop and "results" in returned):
+        # A censored result shows nothing, an unreachable host returned nothing, and a loop as a whole repeats its items.
+        nothing = "censored" in returned or returned.get("unreachable") or (task.loop and "results" in returned)
+        if not folder or not name.startswith(PREFIX) or nothing:
             return
         row = {"module": name[len(PREFIX) :], "failed": bool(failed or returned.get("failed")), "result": returned}
         os.makedirs(folder, exist_ok=True)

@@ -27,6 +27,7 @@ COMMON = {
     "exception",
     "failed",
     "failed_when_result",
+    "failed_when_suppressed_exception",
     "invocation",
     "msg",
     "skipped",
