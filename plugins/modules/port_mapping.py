@@ -90,6 +90,39 @@ options:
       - Whether to take over an untagged mapping that already leads to the wanted port of this host.
     type: bool
     default: false
+  restore:
+    description:
+      - With O(state=absent), mappings as they were before O(adopt=true) took them over. Where such a mapping is removed now, the earlier one is made again.
+      - Those that led elsewhere, or that nothing of ours replaced, are ignored.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      protocol:
+        description: The transport protocol.
+        type: str
+        choices: [tcp, udp]
+        required: true
+      external_port:
+        description: The router's port.
+        type: int
+        required: true
+      internal_client:
+        description: The host to which it led.
+        type: str
+        required: true
+      internal_port:
+        description: The port to which it led.
+        type: int
+        required: true
+      description:
+        description: Its description.
+        type: str
+        default: ""
+      lease:
+        description: For how many seconds to ask; V(0) as long as the router allows.
+        type: int
+        default: 0
   allow_other_external_port:
     description:
       - Whether another external port will do where the one that was asked for is taken. It is the same one in every run as far as possible.
@@ -388,6 +421,7 @@ plan:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Entry
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import METHODS, Named, Request, Selection, Wanted, run
 
 
@@ -411,6 +445,19 @@ def argument_spec():
         "gateway": {"type": "str"},
         "interface": {"type": "str"},
         "adopt": {"type": "bool", "default": False},
+        "restore": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "protocol": {"type": "str", "choices": ["tcp", "udp"], "required": True},
+                "external_port": {"type": "int", "required": True},
+                "internal_client": {"type": "str", "required": True},
+                "internal_port": {"type": "int", "required": True},
+                "description": {"type": "str", "default": ""},
+                "lease": {"type": "int", "default": 0},
+            },
+        },
         "allow_other_external_port": {"type": "bool", "default": False},
         "require_global_wan": {"type": "bool", "default": True},
         "timeout": {"type": "float", "default": 3.0},
@@ -421,7 +468,11 @@ def request_of(params):
     """Turn the options into a request, or raise ValueError."""
     if params["state"] == "absent":
         named = [Named(row["name"], row["protocol"], row["external_port"] or row["port"], row["port"]) for row in params["mappings"]]
-        return Request(state="absent", named=named or None)
+        originals = [
+            Entry(row["protocol"], row["external_port"], row["internal_client"], row["internal_port"], row["description"], True, row["lease"])
+            for row in params["restore"]
+        ]
+        return Request(state="absent", named=named or None, originals=originals)
     wanted = []
     for row in params["mappings"]:
         if row["port"] is None:

@@ -67,7 +67,7 @@ def make(gateway: Gateway, plan: MappingPlan) -> Outcome:
 
 
 def remove(gateway: Gateway, plan: MappingPlan) -> Outcome:
-    """Remove what a plan removes. One that cannot be removed does not keep the others open."""
+    """Remove what a plan removes, and give back what was taken over. One that cannot be removed does not keep the others open."""
     outcome = Outcome()
     for step in plan.steps:
         for entry in step.delete:
@@ -75,6 +75,16 @@ def remove(gateway: Gateway, plan: MappingPlan) -> Outcome:
                 gateway.delete(entry)
             except GatewayError as error:
                 outcome.failures[entry] = str(error)
+                break
+        else:
+            for entry in step.add:
+                try:
+                    gateway.add(entry)
+                except GatewayError as error:
+                    outcome.warnings.append(
+                        f"{entry.protocol} port {entry.external_port} was removed, but what had been there before ({entry.description!r}) could not be put"
+                        f" back: {error}. Start the program that made it again"
+                    )
     return outcome
 
 

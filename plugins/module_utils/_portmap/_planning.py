@@ -161,19 +161,22 @@ def plan_present(wanted: Sequence[Wanted], entries: Sequence[Entry], host: Host,
     return result
 
 
-def plan_absent(named: Sequence[Named] | None, entries: Sequence[Entry], host: Host) -> MappingPlan:
+def plan_absent(named: Sequence[Named] | None, entries: Sequence[Entry], host: Host, originals: Sequence[Entry] = ()) -> MappingPlan:
     """Plan for taking ours back: those of the named services, or all of them if named is None.
 
     The name decides; the ports that were asked for only say which of several of one service belongs to which row.
+    What was taken over from something else on this host gets its earlier description again instead of vanishing.
     """
     result = MappingPlan()
+    given_back = {entry.key: entry for entry in originals if owner_of(entry, host)[0] == UNTAGGED_OURS}
     names = None if named is None else {one.name for one in named}
     removed: list[tuple[str, Entry]] = []
     for entry in entries:
         owner, name = owner_of(entry, host)
         if owner == OURS and name is not None and (names is None or name in names):
             removed.append((name, entry))
-            result.steps.append(_removal(entry, "no longer wanted"))
+            original = given_back.get(entry.key)
+            result.steps.append(_removal(entry, "no longer wanted") if original is None else _return(entry, original))
         elif owner == UNTAGGED_OURS:
             result.left.append(entry)
     if named is None:
@@ -283,6 +286,11 @@ def _needs_renewal(entry: Entry, one: Wanted) -> bool:
 
 def _removal(entry: Entry, reason: str) -> Step:
     return Step(Change(REMOVE, KIND, _title(entry), entry.as_data(), None, reason), delete=(entry,))
+
+
+def _return(entry: Entry, original: Entry) -> Step:
+    change = Change(UPDATE, KIND, _title(entry), entry.as_data(), _after(original), "given back to what made it")
+    return Step(change, delete=(entry,), add=(original,))
 
 
 def _title(entry: Entry) -> str:

@@ -39,7 +39,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class Request:
-    """What the module was asked for. C(named) restricts removal to these services, None means all of ours."""
+    """What the module was asked for.
+
+    C(named) restricts removal to these services, None means all of ours. C(originals) is what was there before it was taken over.
+    """
 
     state: str
     wanted: Sequence[Wanted] = ()
@@ -47,6 +50,7 @@ class Request:
     adopt: bool = False
     allow_other_external_port: bool = False
     require_global_wan: bool = True
+    originals: Sequence[Entry] = ()
 
 
 @dataclass
@@ -201,7 +205,9 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
 
 
 def _remove(result: Result, plan: MappingPlan, gateway: Gateway, host: Host) -> None:
-    failures = remove(gateway, plan).failures
+    outcome = remove(gateway, plan)
+    failures = outcome.failures
+    result.warnings.extend(outcome.warnings)
     for row in plan.rows:
         if row.entry in failures:
             row.state, row.error = "error", failures[row.entry]
@@ -232,7 +238,7 @@ def _require_global(gateway: Gateway, data: dict[str, Any]) -> None:
 def _plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
     entries = gateway.list()
     if request.state != "present":
-        return plan_absent(request.named, entries, host)
+        return plan_absent(request.named, entries, host, request.originals)
     listed = {entry.key for entry in entries}
     for one in request.wanted:
         if one.key in listed:

@@ -213,6 +213,20 @@ def test_absent_removes_ours_only() -> None:
     assert plan.left == [others[2]]
 
 
+def test_absent_gives_back_what_was_taken_over() -> None:
+    tool = entry(description="tool", lease=3600)
+    tls = entry(external_port=443, description="hs:01234567:tls")
+    others = [
+        entry(external_port=443, description="x", internal_client="192.168.1.9"),
+        entry(external_port=444, description="gone since"),
+        entry(external_port=443, protocol="udp", description="another protocol"),
+    ]
+    plan = plan_absent(None, [MINE, tls], HOST, [tool, *others])
+    assert [(change.action, change.name) for change in plan.plan.changes] == [("update", "tcp 80"), ("remove", "tcp 443")]
+    assert [(step.delete, step.add) for step in plan.steps] == [((MINE,), (tool,)), ((tls,), ())]
+    assert plan_absent(None, [tool], HOST, [tool]).steps == []
+
+
 def test_absent_by_name() -> None:
     tls = entry(external_port=443, description="hs:01234567:tls")
     both = [entry(protocol="udp", external_port=80), MINE]
