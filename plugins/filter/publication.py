@@ -40,7 +40,7 @@ def publication_proof(
     return _proof.judge_proof(plan, vantages, _by_vantage(nonce_probes), _by_vantage(service_probes), responder or {}, untested)
 
 
-def publication_closed(services: Any, probes: Any = None, responder: Any = None) -> list[dict[str, Any]]:
+def publication_closed(services: Any, probes: Any = None, responder: Any = None, given_back: Any = ()) -> list[dict[str, Any]]:
     """Return whether services that were taken back are closed from outside."""
     if not isinstance(services, list):
         raise AnsibleFilterError(f"publication_closed needs a list of services, not {type(services).__name__}")
@@ -58,7 +58,7 @@ def publication_closed(services: Any, probes: Any = None, responder: Any = None)
         for family, decision in service["families"].items()
         if decision["path"] != "impossible"
     ]
-    return _proof.judge_closed(rows, _by_vantage(probes), responder or {})
+    return _proof.judge_closed(rows, _by_vantage(probes), responder or {}, given_back)
 
 
 def _by_vantage(results: Any) -> dict[str, Any]:

@@ -274,6 +274,7 @@ def judge_closed(
     rows: Sequence[Mapping[str, Any]],
     probes: Mapping[str, Sequence[Mapping[str, Any]]],
     responder: Mapping[str, Any],
+    given_back: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Return, for services that were taken back, whether anything still answers from outside.
 
@@ -281,6 +282,7 @@ def judge_closed(
         rows: C({service, protocol, family, address, external_port, port, method}).
         probes: rows of C(port_probe_info) by vantage, taken while the responder answered.
         responder: result of C(probe_responder). Where it could not answer, silence of a UDP port says nothing.
+        given_back: mappings of others that had been taken over, C({protocol, external_port}), and lead here again.
     """
     judged = []
     for row in rows:
@@ -296,6 +298,8 @@ def judge_closed(
         if any(probe["state"] == "open" or probe.get("nonce_verified") for probe in seen.values()):
             # Without NAT and without a filter of ours an own service answers whatever this collection does.
             state = "open_unfiltered" if row["method"] == "direct" else "still_open"
+            if any((entry["protocol"], entry["external_port"]) == (row["protocol"], row["external_port"]) for entry in given_back):
+                state = "given_back"
         else:
             state = "closed" if telling else UNTESTED
         judged.append({**row, "state": state, "observations": {vantage: probe["state"] for vantage, probe in seen.items()}})

@@ -164,7 +164,7 @@ class _Block:
         if not tested:
             values["reason"] = self._untested(self.report["untested"] or "no_vantage")
             return "unpublished_untested"
-        opened = [row for row in closed if row["state"] in ("still_open", "open_unfiltered")]
+        opened = [row for row in closed if row["state"] in ("still_open", "open_unfiltered", "given_back")]
         values.update(
             closed=len([row for row in closed if row["state"] == "closed"]),
             rows=len(closed),

@@ -298,3 +298,10 @@ def test_why_the_responder_could_not_answer_is_kept():
 )
 def test_a_vantage_that_is_written_wrongly_is_named(entries, checks):
     assert [problem.check for problem in _proof.read_vantages(entries)] == checks
+
+
+def test_what_was_given_back_answers_as_it_did_before():
+    row = _proof.judge_closed([taken_back()], {"vps": [probe("open", True)]}, {}, [{"protocol": "tcp", "external_port": 8443}])[0]
+    assert row["state"] == "given_back"
+    other = _proof.judge_closed([taken_back()], {"vps": [probe("open", True)]}, {}, [{"protocol": "udp", "external_port": 8443}])[0]
+    assert other["state"] == "still_open"
