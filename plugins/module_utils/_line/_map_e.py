@@ -18,7 +18,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ._map_rules import AFTR, HINTS, RULES, RULES_DATE, SERVICES
 
@@ -105,7 +105,7 @@ class MapRule:
     ea_length: int
     offset: int
     source: str = "table"
-    date: Optional[str] = None
+    date: str | None = None
 
     @property
     def psid_length(self) -> int:
@@ -156,10 +156,12 @@ def rule_from(data: Mapping[str, Any]) -> MapRule:
             f" and no port set exists; at least {suffix} is needed"
         )
     if ipv6.prefixlen + ea_length > 64:
-        raise RuleError(f"{where}: ipv6_prefix /{ipv6.prefixlen} and ea_length {ea_length} make {ipv6.prefixlen + ea_length} bits, but a site's prefix has at most 64")
+        bits = ipv6.prefixlen + ea_length
+        raise RuleError(f"{where}: ipv6_prefix /{ipv6.prefixlen} and ea_length {ea_length} make {bits} bits, but a site's prefix has at most 64")
     length = ea_length - suffix
     if offset + length > 16:
-        raise RuleError(f"{where}: psid_offset {offset} and a PSID of {length} bits make {offset + length} bits, but a port has 16; check ea_length and psid_offset")
+        bits = offset + length
+        raise RuleError(f"{where}: psid_offset {offset} and a PSID of {length} bits make {bits} bits, but a port has 16; check ea_length and psid_offset")
     return MapRule(str(data.get("name") or "user"), ipv6, ipv4, ea_length, offset, "user", None)
 
 

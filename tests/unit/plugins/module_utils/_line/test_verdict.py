@@ -1,0 +1,224 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verdict by table; with any reading removed; with any reading lying."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.homeserver.hardening.plugins.module_utils._address._classify import address_class
+from ansible_collections.homeserver.hardening.plugins.module_utils._line._decide import WEAKER
+from ansible_collections.homeserver.hardening.plugins.module_utils._line._readings import Reading
+from ansible_collections.homeserver.hardening.plugins.module_utils._line._verdict import judge
+from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line import line_cases as cases
+from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line.line_cases import LINES, Line
+
+CONFIDENCE = ["low", "medium", "high", "proof"]
+#: What inbound_ipv4 may be for each kind of line. C(unknown) is right for all.
+INBOUND = {
+    "public_direct": {"open"},
+    "nat_single": {"needs_forward"},
+    "double_nat": {"needs_forward"},
+    "map_e": {"port_set"},
+    "one_to_one_nat": {"open"},
+    **{name: {"blocked"} for name in ("cgn", "ds_lite", "nat64_464xlat", "no_ipv4", "offline")},
+}
+
+
+def names(result: dict[str, Any], key: str) -> set[str]:
+    return {one["name"] for one in result[key]}
+
+
+def truth_of(line: Line) -> str:
+    return line.truth or line.verdict
+
+
+def right_or_weaker(line: Line, result: dict[str, Any]) -> str:
+    """Return what is wrong, nothing if the verdict is right or a weaker word."""
+    verdict, truth = result["verdict"], truth_of(line)
+    if verdict not in (truth, "nat_unknown") and truth not in WEAKER.get(verdict, ()):
+        return f"verdict {verdict} ({result['confidence']})"
+    if result["inbound_ipv4"] not in {"unknown", *INBOUND.get(truth, ())}:
+        return f"inbound {result['inbound_ipv4']}"
+    if verdict == "map_e" and not result["ports"]:
+        return "no ports"
+    return ""
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+def test_table(line: Line) -> None:
+    result = judge(line.readings)
+    assert (result["verdict"], result["inbound_ipv4"], result["confidence"]) == (line.verdict, line.inbound, line.confidence), result["verdict_reasons"]
+    assert set(line.reasons) <= set(result["verdict_reasons"])
+    assert names(result, "contradictions") == set(line.contradictions)
+    expect = dict(line.expect)
+    if "stability" in expect:
+        assert (result["address_stability"]["kind"], result["address_stability"]["evidence"]) == expect.pop("stability")
+    if "questions" in expect:
+        assert set(expect.pop("questions")) <= names(result, "questions")
+    if "ports" in expect:
+        first, last = expect.pop("ports")
+        assert result["ports"][0] == {"first": first, "last": last}
+    for key, value in expect.items():
+        assert result[key] == value
+    assert result["verdict"] in result["candidates"] or result["verdict"] in ("double_nat_or_cgn", "nat_unknown")
+    assert truth_of(line) in result["candidates"] or result["verdict"] == "nat_unknown"
+    if result["confidence"] in ("high", "proof"):
+        assert result["questions"] == []
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+def test_without_any_one_reading(line: Line) -> None:
+    for index, reading in enumerate(line.readings):
+        result = judge(line.without(index).readings)
+        assert right_or_weaker(line, result) == "", f"without {reading.kind} {reading.source}: {result['verdict_reasons']}"
+        failed = (*line.readings[:index], Reading(reading.kind, reading.source, error="no answer"), *line.readings[index + 1 :])
+        assert right_or_weaker(line, judge(failed)) == "", f"{reading.kind} {reading.source} failed"
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+def test_without_any_two_readings(line: Line) -> None:
+    for first in range(len(line.readings)):
+        for second in range(first, len(line.readings) - 1):
+            one = line.without(first)
+            removed = f"{line.readings[first].source}, {one.readings[second].source}"
+            result = judge(one.without(second).readings)
+            if "any_ttl" in line.name and {reading.kind for reading in one.without(second).readings} == {"interfaces", "stun", "echo", "hops", "ports"}:
+                continue  # without the path nothing tells a router that does not count packets down
+            assert right_or_weaker(line, result) == "", f"without {removed}: {result['verdict_reasons']}"
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+def test_order_does_not_matter(line: Line) -> None:
+    there, back = judge(line.readings), judge(tuple(reversed(line.readings)))
+    for key in ("verdict", "confidence", "inbound_ipv4", "ports", "wan_address", "candidates"):
+        assert there[key] == back[key], key
+    assert names(there, "contradictions") == names(back, "contradictions")
+
+
+# --- lies
+
+LIE = "44.250.1.1"
+
+
+def lies_of_class(truth: str) -> list[str]:
+    """Return addresses of other classes: another address of the same class says the same about the line."""
+    return [address for address in (LIE, "192.168.5.5", "100.70.1.1") if address_class(address) != address_class(truth) or address == LIE]
+
+
+def lies(reading: Reading) -> list[Reading]:
+    """Return what a lying or broken source could say instead."""
+    value: Any = dict(reading.value or {})
+    if reading.kind in ("stun", "echo") and value.get("family") == "ipv4":
+        return [replace(reading, value={**value, "mapped_address": address}) for address in (LIE, "10.1.1.1", "100.64.9.9")]
+    if reading.kind == "wan" and value.get("address"):
+        return [replace(reading, value={**value, "address": address}) for address in lies_of_class(value["address"])]
+    if reading.kind == "hops":
+        target = value["target"]
+        owned = [{"ttl": 1, "from": target, "type": 3, "code": 3}]
+        beyond = [{"ttl": 1, "from": cases.ROUTER, "type": 11, "code": 0}, {"ttl": 2, "from": target, "type": 3, "code": 3}]
+        return [replace(reading, value={**value, "answers": answers}) for answers in (owned, beyond) if answers[:1] != value["answers"][:1]]
+    if reading.kind == "ports":
+        kept = [[local, local] for local, _mapped in value["samples"]]
+        fitted = [[local, mapped] for (local, _mapped), mapped in zip(value["samples"], cases.chosen(cases.PortSet(4, 8, 200), 16, 9))]
+        return [replace(reading, value={"samples": samples}) for samples in (kept, fitted)]
+    return []
+
+
+#: Lines on which enough is read that one lie is outvoted or at least noticed.
+RICH = [
+    line
+    for line in LINES
+    if line.name
+    in ("public_static", "nat_upnp", "nat_random_ports", "cgn_6598", "double_nat_open", "map_e_v6plus", "map_e_second_router", "pppoe_beside_map_e")
+]
+
+
+@pytest.mark.parametrize("line", RICH, ids=lambda line: line.name)
+def test_a_lie_is_noticed_and_does_not_decide(line: Line) -> None:
+    for index, reading in enumerate(line.readings):
+        for lie in lies(reading):
+            if lie.value == reading.value:
+                continue
+            result = judge((*line.readings[:index], lie, *line.readings[index + 1 :]))
+            assert right_or_weaker(line, result) == "", f"{lie.source} says {lie.value}: {result['verdict_reasons']}, {names(result, 'contradictions')}"
+            if (line.name, lie.kind) not in UNNOTICED:
+                assert names(result, "contradictions") > set(line.contradictions), f"{lie.source} says {lie.value}"
+
+
+#: Lies that cannot be told from a truth, because nothing else depends on it: how a router chooses port numbers.
+UNNOTICED = {
+    ("nat_random_ports", "ports"),
+    ("cgn_6598", "ports"),
+    ("double_nat_open", "ports"),
+    ("public_static", "ports"),
+    ("public_static", "hops"),
+}
+
+
+# --- what else is said
+
+
+def line_named(name: str) -> Line:
+    return next(line for line in LINES if line.name == name)
+
+
+def test_shared_address_rules_out_well_known_ports() -> None:
+    result = judge(line_named("map_e_v6plus").readings)
+    assert {"well_known_ports_impossible", "address_shared", "ipv6_remains", "lan_address_dynamic"} <= names(result, "consequences")
+    assert result["map_e"] == {
+        "service": "v6plus",
+        "address": cases.V6PLUS_WAN,
+        "psid": 97,
+        "psid_offset": 4,
+        "psid_length": 8,
+        "count": 240,
+        "rule_source": "table",
+        "rule_date": result["map_e"]["rule_date"],
+        "by": ["rule", "ports"],
+    }
+
+
+def test_two_forwards() -> None:
+    assert "two_forwards" in names(judge(line_named("map_e_second_router").readings), "consequences")
+    assert "two_forwards" in names(judge(line_named("double_nat_open").readings), "consequences")
+    assert "two_forwards" not in names(judge(line_named("map_e_v6plus").readings), "consequences")
+
+
+@pytest.mark.parametrize("flaw", ["temporary", "deprecated", "tentative"])
+def test_only_a_lasting_ipv6_address_is_named(flaw: str) -> None:
+    bad = cases.row("eth0", "2a0d:5600:8:1::bad", **{flaw: True})
+    ula = cases.row("eth0", "fd00::1")
+    assert judge([cases.interfaces(bad, ula)])["host_ipv6_address"] is None
+    assert judge([cases.interfaces(bad, ula)])["inbound_ipv6"] == "blocked"
+    good = cases.row("eth0", cases.V6, dynamic=True)
+    assert judge([cases.interfaces(bad, good)])["host_ipv6_address"] == cases.V6
+
+
+def test_translated_ipv6_is_noticed() -> None:
+    result = judge([cases.lan(), *cases.stun("2a0d:5600:9::1")])
+    assert "ipv6_translated" in names(result, "contradictions")
+
+
+def test_history() -> None:
+    entries = [
+        {"time": "2026-01-01T00:00:00Z", "ipv4": "44.1.1.1", "ipv6_prefix": "2a0d::/56"},
+        {"time": "2026-01-11T00:00:00Z", "ipv4": "44.1.1.2", "ipv6_prefix": "2a0d::/56"},
+        {"time": "rubbish", "ipv4": "44.1.1.9"},
+    ]
+    readings = [*line_named("nat_upnp").readings, Reading("history", "file", {"entries": entries})]
+    found = judge(readings, now="2026-01-23T12:00:00Z")["address_stability"]
+    assert found["ipv4"] == {"stable_days": 12, "changes": 1, "observed_days": 22}
+    assert found["ipv6_prefix"] == {"stable_days": 22, "changes": 0, "observed_days": 22}
+    assert (found["kind"], found["evidence"]) == ("dynamic", "history")
+    told = judge([*readings, Reading("told", "user", {"static": True})])["address_stability"]
+    assert (told["kind"], told["evidence"]) == ("static", "told")
+
+
+def test_readings_come_back_with_their_errors() -> None:
+    result = judge([Reading("stun", "stun a", error="no answer", time="2026-01-01T00:00:00Z", elapsed=1.23456)])
+    assert result["readings"] == [{"kind": "stun", "source": "stun a", "value": None, "error": "no answer", "time": "2026-01-01T00:00:00Z", "elapsed": 1.235}]
