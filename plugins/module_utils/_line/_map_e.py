@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._map_rules import AFTR, HINTS, RULES, RULES_DATE, SERVICES
+from ._map_rules import AFTR, EA_END, HINTS, RULES, RULES_DATE, SERVICES
 
 __all__ = ["AFTR", "MapAddress", "MapRule", "PortSet", "RuleError", "compute", "fit", "hints", "known_rules", "matching", "rule_from"]
 
@@ -122,13 +122,14 @@ class MapAddress:
     ports: PortSet
 
 
-def _rule(service: str, ipv6: str, ipv4: str, ea_length: int, offset: int, source: str, date: str | None) -> MapRule:
-    return MapRule(service, ipaddress.IPv6Network(ipv6), ipaddress.IPv4Network(ipv4), ea_length, offset, source, date)
-
-
 def known_rules() -> list[MapRule]:
     """Return the rules of the table."""
-    return [_rule(service, ipv6, ipv4, ea, SERVICES[service][0], "table", RULES_DATE) for service, ipv6, ipv4, ea in RULES]
+    found = []
+    for service, rows in RULES.items():
+        for prefix, ipv4 in rows:
+            ipv6 = ipaddress.IPv6Network(prefix)
+            found.append(MapRule(service, ipv6, ipaddress.IPv4Network(ipv4), EA_END - ipv6.prefixlen, SERVICES[service][0], "table", RULES_DATE))
+    return found
 
 
 def rule_from(data: Mapping[str, Any]) -> MapRule:
