@@ -85,6 +85,8 @@ def _by_route(facts: Facts) -> Decision | None:
     if facts.seen6:
         facts.contradict("no_route_but_answers", "this device has no default route, yet a helper answered over IPv6")
         return _unknown("no_route_but_answers")
+    if not facts.routes6_known:
+        return _unknown("no_ipv4_route", "no_ipv4", "offline")
     return Decision("offline", "high", ["no_route"])
 
 

@@ -10,7 +10,7 @@ disagree, what most of them say counts, and nothing if there is no majority. Eve
 
 The kinds of readings and what their values hold:
 
-    interfaces      addresses and default_routes, rows as those of _address, or of pasted text
+    interfaces      addresses and default_routes, rows as those of _address, or of pasted text; route_families: whose routes were read
     wan             address (None: it has none), method, status, mismatch
     stun            family, local_address, local_port, mapped_address, mapped_port
     echo            family, mapped_address
@@ -97,7 +97,7 @@ class Facts:
     """What the readings come to.
 
     Attributes:
-        interfaces_known: whether the device's own addresses are known; C(routes_known) likewise.
+        interfaces_known: whether the device's own addresses are known; C(routes_known) and C(routes6_known) likewise.
         own: IPv4 addresses of the device that could be those of the line, without overlays and containers.
         local: the IPv4 address that it sends from.
         tunnel: the interface of a VPN through which it speaks to the Internet.
@@ -115,6 +115,7 @@ class Facts:
 
     interfaces_known: bool = False
     routes_known: bool = False
+    routes6_known: bool = False
     route4: Mapping[str, Any] | None = None
     route6: Mapping[str, Any] | None = None
     own: list[Mapping[str, Any]] = field(default_factory=list)
@@ -230,7 +231,8 @@ def _interfaces(facts: Facts, readings: Sequence[Reading], helpers: Sequence[Rea
     rows = [row for row in value.get("addresses") or [] if row.get("up", True)]
     routes = value.get("default_routes")
     facts.interfaces_known = True
-    facts.routes_known = routes is not None
+    families = value.get("route_families", ["ipv4", "ipv6"]) if routes is not None else []
+    facts.routes_known, facts.routes6_known = "ipv4" in families, "ipv6" in families
     for route in routes or []:
         if route["family"] == "ipv4":
             facts.route4 = facts.route4 or route

@@ -32,7 +32,7 @@ def stability(facts: Facts, verdict: str, now: str) -> dict[str, Any]:
     elif verdict == "public_direct" and facts.local is not None:
         if facts.local.get("dynamic") or facts.local.get("valid_lifetime") is not None:
             kind, evidence = "dynamic", "lease"
-        elif "dynamic" in facts.local and not str(facts.local["name"]).startswith(_SESSION_NAMES):
+        elif facts.local.get("dynamic") is False and not str(facts.local["name"]).startswith(_SESSION_NAMES):
             kind, evidence = "static", "configured"
     ipv4 = _history(facts.entries, "ipv4", now)
     if kind == "unknown" and ipv4["changes"]:
