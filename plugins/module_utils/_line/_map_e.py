@@ -18,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ._map_rules import AFTR, EA_END, HINTS, RULES, RULES_DATE, SERVICES
@@ -122,14 +123,15 @@ class MapAddress:
     ports: PortSet
 
 
-def known_rules() -> list[MapRule]:
+@lru_cache(maxsize=1)
+def known_rules() -> tuple[MapRule, ...]:
     """Return the rules of the table."""
-    found = []
+    found: list[MapRule] = []
     for service, rows in RULES.items():
         for prefix, ipv4 in rows:
             ipv6 = ipaddress.IPv6Network(prefix)
             found.append(MapRule(service, ipv6, ipaddress.IPv4Network(ipv4), EA_END - ipv6.prefixlen, SERVICES[service][0], "table", RULES_DATE))
-    return found
+    return tuple(found)
 
 
 def rule_from(data: Mapping[str, Any]) -> MapRule:

@@ -142,7 +142,7 @@ def test_too_much_is_refused() -> None:
 @pytest.mark.parametrize("name", [path.stem for path in sorted(FIXTURES.glob("*.txt"))])
 def test_cut_and_garbled_text_never_raises_anything_else(name: str) -> None:
     text, rng = (FIXTURES / f"{name}.txt").read_text(), random.Random(5)
-    for _round in range(150):
+    for _round in range(40):
         start, end = sorted(rng.sample(range(len(text)), 2))
         piece = list(text[start:end])
         for _change in range(rng.randrange(4)):
