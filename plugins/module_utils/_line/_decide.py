@@ -26,8 +26,8 @@ WEAKER: dict[str, frozenset[str]] = {
     "no_ipv4": frozenset({"nat64_464xlat"}),
 }
 
-#: Makers of virtual machines whose public addresses are translated one to one. The texts are those of the firmware.
-_CLOUDS = ("Amazon EC2", "Google", "DigitalOcean", "Hetzner")
+#: Makers of virtual machines whose public addresses are translated one to one. The texts are those of the firmware, vendor and product.
+_CLOUDS = ("Amazon EC2", "Google Google Compute Engine", "DigitalOcean", "Hetzner")
 
 
 @dataclass

@@ -11,7 +11,8 @@ disagree, what most of them say counts, and nothing if there is no majority. Eve
 The kinds of readings and what their values hold:
 
     interfaces      addresses and default_routes, rows as those of _address, or of pasted text; route_families: whose routes were read
-    wan             address (None: it has none), method, status, mismatch
+    wan             address (None: it has none), method, status
+    pcp             result, mismatch: the router sees this device under another address
     stun            family, local_address, local_port, mapped_address, mapped_port
     echo            family, mapped_address
     hops            target, answers [{ttl, from, type, code}]: towards one's own mapped address
@@ -37,7 +38,7 @@ from ._map_e import PortSet, fit
 __all__ = ["KINDS", "Contradiction", "Facts", "Reading", "gather"]
 
 KINDS = (
-    *("interfaces", "wan", "stun", "echo", "hops", "path", "ports"),
+    *("interfaces", "wan", "pcp", "stun", "echo", "hops", "path", "ports"),
     *("second_gateway", "pref64", "platform", "inbound", "history", "told"),
 )
 
@@ -206,6 +207,7 @@ def gather(readings: Sequence[Reading]) -> Facts:
     for reading in good["inbound"]:
         facts.inbound.append(_value(reading))
     _wan(facts, good["wan"])
+    facts.mismatch = any(_value(reading).get("mismatch") for reading in good["pcp"])
     _mapped(facts, good["stun"], good["echo"], good["hops"])
     _hops(facts, good["hops"], good["path"])
     _ports(facts, good["stun"], good["ports"])
@@ -273,10 +275,9 @@ def _wan(facts: Facts, readings: Sequence[Reading]) -> None:
     said: dict[str, list[str]] = {}
     for reading in readings:
         value = _value(reading)
-        facts.mismatch = facts.mismatch or bool(value.get("mismatch"))
         if value.get("address"):
             said.setdefault(str(value["address"]), []).append(reading.source)
-        elif not value.get("mismatch"):
+        else:
             facts.wan_hidden = True
     if len(said) > 1:
         text = "; ".join(f"{address} by {', '.join(sources)}" for address, sources in said.items())

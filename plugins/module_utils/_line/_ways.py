@@ -15,8 +15,9 @@ from typing import Any
 
 from ._map_e import nearest
 from ._providers import provider as known_provider
+from ._sockets import EndpointError
 
-__all__ = ["WORM_PORTS", "service_rows"]
+__all__ = ["WORM_PORTS", "check_services", "service_rows"]
 
 #: Ports that worms use and providers therefore close.
 WORM_PORTS = frozenset({135, 137, 138, 139, 445})
@@ -110,3 +111,16 @@ def _ways(line: Mapping[str, Any], service: Mapping[str, Any], port: int | None,
         effort, left_out, text = _WAYS[name]
         ways.append({"name": name, "effort": effort, "left_out": left_out, "text": text.format(**values), "port": port if name == "other_port" else None})
     return sorted(ways, key=lambda way: _EFFORTS.index(way["effort"]))
+
+
+def check_services(services: Sequence[Mapping[str, Any]], option: str = "services", key: str = "external_port") -> None:
+    """Refuse ports that are none.
+
+    Raises:
+        EndpointError: one is out of range.
+    """
+    for service in services:
+        if not 0 < int(service[key]) < 65536:
+            name = service.get("name")
+            where = f"{option}: {name}: {key}" if name else f"{option}: {key}"
+            raise EndpointError(f"{where} {service[key]} is out of the range 1 to 65535; port 0 would stand for all ports with some routers")
