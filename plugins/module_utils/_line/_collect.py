@@ -46,6 +46,8 @@ _MAX_TARGETS = 3
 _HISTORY_SIZE = 1 << 20
 #: What remains of the time for threads to hand over what they have.
 _RESERVE = 0.1
+#: How long the quick names wait for the slow ones.
+_NAME_GRACE = 0.3
 
 RequestError = EndpointError
 
@@ -110,8 +112,10 @@ class _Collector:
         self._readings: list[Reading] = []
         self._targets: set[str] = set()
         self._seconds: set[str] = set()
+        self._known_servers: dict[str, Endpoint] = {}
         self._stun_addresses: list[tuple[str, int]] = []
         self._path_target: str | None = None
+        self._sampled = False
         self._interfaces = self._read_interfaces(network)
 
     # --- the loop
@@ -276,23 +280,39 @@ class _Collector:
     # --- helpers outside
 
     def _resolve_servers(self) -> None:
-        """Resolve all servers at the same time, then ask those of one family together from one socket."""
-        found: dict[int, dict[str, str] | OSError] = {}
+        """Resolve all servers at the same time, then ask those of one family together from one socket. Slow names are asked later from another."""
+        results: queue.Queue[tuple[int, dict[str, str] | OSError]] = queue.Queue()
 
         def one(index: int, server: Endpoint) -> None:
             try:
-                found[index] = resolve(server, self._until())
+                results.put((index, resolve(server, self._until())))
             except OSError as error:
-                found[index] = error
+                results.put((index, error))
 
-        threads = [threading.Thread(target=one, args=(index, server), daemon=True) for index, server in enumerate(self._servers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, self._until() - time.monotonic()))
-        usable: dict[str, list[tuple[Endpoint, str]]] = {"ipv4": [], "ipv6": []}
         for index, server in enumerate(self._servers):
-            addresses = found.get(index) or OSError(f"the name {server.host} was not resolved in time")
+            threading.Thread(target=one, args=(index, server), daemon=True).start()
+        left = len(self._servers)
+        grace = time.monotonic() + _NAME_GRACE
+        batch: dict[int, dict[str, str] | OSError] = {}
+        while left:
+            until = grace if batch and time.monotonic() < grace else self._until()
+            try:
+                index, result = results.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                if not batch:
+                    break
+            else:
+                batch[index] = result
+                left -= 1
+                if left and time.monotonic() < grace:
+                    continue
+            self._sort_servers(batch)
+            batch = {}
+
+    def _sort_servers(self, found: dict[int, dict[str, str] | OSError]) -> None:
+        usable: dict[str, list[tuple[Endpoint, str]]] = {"ipv4": [], "ipv6": []}
+        for index, addresses in sorted(found.items()):
+            server = self._servers[index]
             if isinstance(addresses, OSError):
                 self._post("stun", f"stun {server}", None, str(addresses))
                 continue
@@ -301,8 +321,8 @@ class _Collector:
                 if local_address(self._way, family, address, server.port) is None:
                     continue
                 reachable += 1
-                twin = next((other for other, known in usable[family] if known == address), None)
-                if twin is not None:
+                twin = self._known_servers.setdefault(address, server)
+                if twin is not server:
                     why = f"it has the same address as {twin}; a second server tells something new only if it is elsewhere"
                     self._post("stun", f"stun {server} {family}", None, why)
                 else:
@@ -314,11 +334,12 @@ class _Collector:
     def _ask_servers(self, usable: dict[str, list[tuple[Endpoint, str]]]) -> None:
         for family, servers in usable.items():
             if servers:
-                self._spawn("stun", f"stun over {family}", lambda family=family, servers=servers: self._ask_stun(family, servers))  # type: ignore[misc]
+                self._spawn("stun", f"stun {servers[0][0]} over {family}", lambda family=family, servers=servers: self._ask_stun(family, servers))  # type: ignore[misc]
         if usable["ipv4"]:
-            self._stun_addresses = [(address, server.port) for server, address in usable["ipv4"]]
+            self._stun_addresses += [(address, server.port) for server, address in usable["ipv4"]]
             self._trace_path(self._stun_addresses[0][0])
-            if "ports" in self._request.methods:
+            if "ports" in self._request.methods and not self._sampled:
+                self._sampled = True
                 self._spawn("ports", "ports", self._sample_ports)
 
     def _ask_stun(self, family: str, servers: list[tuple[Endpoint, str]]) -> None:

@@ -143,7 +143,7 @@ def _nothing_seen(facts: Facts) -> Decision:
     if facts.seen6:
         return _unknown("nothing_seen", "nat_single", "cgn", "ds_lite", "no_ipv4")
     # Both kinds of helpers must be silent: one protocol alone may be filtered, and one helper alone may be down.
-    if failed.get("stun") and failed.get("echo") and len(failed["stun"]) + len(failed["echo"]) > 2 and facts.next_hop is None:
+    if facts.interfaces_known and failed.get("stun") and failed.get("echo") and len(failed["stun"]) + len(failed["echo"]) > 2 and facts.next_hop is None:
         return Decision("offline", "medium", ["no_answer"], ["offline", "nat_unknown"])
     return _unknown("wan_hidden" if facts.wan_hidden else "nothing_seen")
 

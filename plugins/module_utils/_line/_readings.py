@@ -240,7 +240,7 @@ def _interfaces(facts: Facts, readings: Sequence[Reading], helpers: Sequence[Rea
             facts.route4 = facts.route4 or route
         else:
             facts.route6 = facts.route6 or route
-    outward = {route["interface"] for route in routes or [] if route["family"] == "ipv4"}
+    outward = {route["interface"] for route in routes or []}
     for row in rows:
         if row["address_class"] in ("loopback", "link_local") or (row["name"] not in outward and (is_inner(row) or is_tunnel(row))):
             continue
