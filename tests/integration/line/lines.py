@@ -21,7 +21,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-NEEDED = ("ip", "nft", "turnserver", "setpriv", "miniupnpd", "tcpdump")
+NEEDED = ("ip", "nft", "turnserver", "setpriv", "miniupnpd")
 STUN = ("44.200.1.1", "44.200.2.2")
 STUN6 = ("2a0d:5600:ffff:1::1", "2a0d:5600:ffff:2::2")
 ECHO_PORT = 80
