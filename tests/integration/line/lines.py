@@ -61,11 +61,13 @@ class World:
         self._children: list[subprocess.Popen[bytes]] = []
         self._daemons: list[int] = []
 
-    def start(self) -> None:
-        """Make the Internet and its servers."""
+    def start(self, serve: bool = True) -> None:
+        """Make the Internet and its servers, or the Internet alone."""
         self.copy_core()
         self.namespace(self.internet)
         ip([*(f"addr add {one}/32 dev lo" for one in STUN), *(f"addr add {one}/128 dev lo" for one in STUN6)], self.internet)
+        if not serve:
+            return
         listening = [argument for one in (*STUN, *STUN6) for argument in ("-L", one)]
         self.spawn(
             *(self.internet, "turnserver", "-n", "--stun-only", "--no-tls", "--no-dtls", "--no-tcp", *listening),

@@ -1,0 +1,6 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a network lets out: probes of a helper outside, judged by the nonce that comes back."""
+
+from __future__ import annotations
