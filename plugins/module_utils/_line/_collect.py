@@ -384,9 +384,9 @@ class _Collector:
 
     def _sample_ports(self) -> None:
         found = stun.sample(self._way, self._stun_addresses, _SAMPLES, self._until(2.0))
-        seen = [address for _local, _mapped, address in found]
-        common = max(set(seen), key=seen.count) if seen else None
-        samples = [[local, mapped] for local, mapped, address in found if address == common]
+        seen = [address for _local, _mapped, address, _server in found]
+        common = max(sorted(set(seen)), key=seen.count) if seen else None
+        samples = [[local, mapped, server] for local, mapped, address, server in found if address == common]
         if len(samples) < _SAMPLES // 2:
             raise stun.StunError(f"only {len(samples)} of {_SAMPLES} sockets got the same kind of answer")
         self._post("ports", "ports", {"mapped_address": common, "samples": samples})

@@ -204,6 +204,9 @@ def _unless_shared(facts: Facts, computed: Sequence[MapAddress], decision: Decis
             decision.reasons.append("map_rule_not_used")
         if low:
             decision.confidence = "proof"
+        elif not facts.sampled and decision.confidence == "high":
+            # One port that is kept may be one of the set by chance.
+            decision.confidence = "medium"
         return decision
     reasons = [*decision.reasons, "sharing_not_excluded", *(["map_rule_known"] if computed else [])]
     if decision.verdict == "double_nat":

@@ -17,7 +17,7 @@ The kinds of readings and what their values hold:
     echo            family, mapped_address
     hops            target, answers [{ttl, from, type, code}]: towards one's own mapped address
     path            the same towards an outside helper
-    ports           samples [[local, mapped]]
+    ports           samples [[local, mapped, server]]
     second_gateway  address, reachable, wan_address
     pref64          prefix
     platform        vendor
@@ -61,6 +61,8 @@ _UNREACHABLE, _EXCEEDED = 3, 11
 _PORT_UNREACHABLE = 3
 #: Of how many ports it counts what happened to them.
 _SAMPLES = 8
+#: Over how many numbers ports have to be spread to be called random.
+_WIDE = 16384
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Facts:
         first_hop: whether the router was seen to be the first hop.
         next_class: the class of the second hop's address.
         preserved: whether the router keeps port numbers; None if not known.
-        random: whether it is known to choose ports that lie in no port set.
+        random: whether it is known to choose ports that lie in no port set; sampled: whether enough ports were seen to tell.
         ports: the port set that the mapped ports betray.
         varies: whether the mapping depends on the destination.
     """
@@ -140,6 +142,7 @@ class Facts:
     next_class: str | None = None
     preserved: bool | None = None
     random: bool = False
+    sampled: bool = False
     ports: PortSet | None = None
     helper_ports: list[int] = field(default_factory=list)
     sampled_ports: list[int] = field(default_factory=list)
@@ -388,16 +391,29 @@ def _ports(facts: Facts, stun: Sequence[Reading], ports: Sequence[Reading]) -> N
     kept = [value for value in values if value["local_port"] == value["mapped_port"]]
     if values:
         facts.preserved = bool(kept)
-    samples = [(int(local), int(mapped)) for one in ports for local, mapped in _value(one).get("samples") or []]
+    rows = [(int(row[0]), int(row[1]), row[2] if len(row) > 2 else "") for one in ports for row in _value(one).get("samples") or []]
+    samples = [(local, mapped) for local, mapped, _server in rows]
     if len(samples) < _SAMPLES:
         return
-    share = sum(local == mapped for local, mapped in samples) / len(samples)
+    sources = [one.source for one in [*stun, *ports]]
+    keeps = sum(local == mapped for local, mapped in samples) >= len(samples) / 2
     facts.sampled_ports = sorted({mapped for _local, mapped in samples})
+    facts.sampled = True
     facts.ports = fit(samples)
-    facts.random = facts.ports is None
-    if kept and facts.ports is not None and any(int(value["mapped_port"]) not in facts.ports for value in kept):
-        text = "one reading sees that port numbers are kept, another that all of them lie in the port set of a shared address"
-        facts.contradict("ports_differ", text, *(one.source for one in [*stun, *ports]))
+    if facts.ports is None and any(fit([row[:2] for row in rows if row[2] == server]) for server in {row[2] for row in rows}):
+        facts.contradict("ports_differ", "by one helper all ports lie in the port set of a shared address, by another they do not", *sources)
         facts.preserved = None
-        return
-    facts.preserved = share >= 0.5
+    elif facts.ports is not None and any(int(value["mapped_port"]) not in facts.ports for value in kept):
+        text = "one reading sees that port numbers are kept, another that all of them lie in the port set of a shared address"
+        facts.contradict("ports_differ", text, *sources)
+        facts.preserved = None
+    elif values and keeps != bool(kept) and facts.ports is None:
+        facts.contradict("ports_differ", "one reading sees that port numbers are kept, another that they are not", *sources)
+        facts.preserved = None
+    else:
+        by_server = {server: [local == mapped for local, mapped, one in rows if one == server] for server in {row[2] for row in rows}}
+        if len({sum(kept_there) * 2 >= len(kept_there) for kept_there in by_server.values() if len(kept_there) >= _SAMPLES / 2}) > 1:
+            facts.contradict("ports_differ", "by one helper port numbers are kept, by another they are not", *sources)
+        facts.preserved = keeps
+        # Ports out of one narrow range may be a part of a port set, or a carrier's block.
+        facts.random = facts.ports is None and not keeps and facts.sampled_ports[-1] - facts.sampled_ports[0] > _WIDE

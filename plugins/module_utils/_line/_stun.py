@@ -161,13 +161,13 @@ def ask(way: Way, family: str, servers: Sequence[tuple[str, int]], deadline: flo
         _exchange([_Pending(index, server, os.urandom(12), opened) for index, server in enumerate(servers)], family, deadline, told)
 
 
-def sample(way: Way, servers: Sequence[tuple[str, int]], count: int, deadline: float) -> list[tuple[int, int, str]]:
-    """Ask from many sockets, over IPv4 and from servers in turn. Return (local port, mapped port, mapped address) of those that got an answer."""
-    found: list[tuple[int, int, str]] = []
+def sample(way: Way, servers: Sequence[tuple[str, int]], count: int, deadline: float) -> list[tuple[int, int, str, str]]:
+    """Ask servers in turn, each time from another socket, over IPv4. Return (local port, mapped port, mapped address, server) of the answers."""
+    found: list[tuple[int, int, str, str]] = []
 
-    def told(_index: int, local: int, answer: Answer | StunError) -> None:
+    def told(index: int, local: int, answer: Answer | StunError) -> None:
         if isinstance(answer, Answer):
-            found.append((local, answer.port, answer.address))
+            found.append((local, answer.port, answer.address, servers[index % len(servers)][0]))
 
     opened: list[socket.socket] = []
     try:

@@ -65,8 +65,8 @@ table inet record {
   set seen { type ipv4_addr; flags dynamic; }
   counter there { }
   counter back { }
-  chain pre { type filter hook prerouting priority -300; iifname "down1" add @seen { ip daddr } counter name "there"; }
-  chain post { type filter hook postrouting priority 300; oifname "down1" counter name "back"; }
+  chain pre { type filter hook prerouting priority -300; iifname "down1" add @seen { ip daddr }; iifname "down1" meta nfproto ipv4 counter name "there"; }
+  chain post { type filter hook postrouting priority 300; oifname "down1" meta nfproto ipv4 counter name "back"; }
 }
 """
 

@@ -90,7 +90,7 @@ def path(*answers: dict[str, Any]) -> Reading:
 
 def ports(mapped: Any = None) -> Reading:
     local = list(range(50000, 50016))
-    return Reading("ports", "ports", {"samples": [[one, other] for one, other in zip(local, mapped or local)]})
+    return Reading("ports", "ports", {"samples": [[one, other, SERVERS[one % 2]] for one, other in zip(local, mapped or local)]})
 
 
 def chosen(port_set: PortSet, count: int = 16, seed: int = 1) -> list[int]:
@@ -216,6 +216,10 @@ LINES = [
          verdict="map_e", inbound="port_set", reasons=("map_rule", "map_ports"), expect={"ports": (5648, 5663), "wan_address": V6PLUS_WAN}),
     line("map_e_ocn", *map_e(OCN, OCN_WAN, OCN_SET, hops(OCN_WAN, answer(1, OCN_WAN, owner=True))), verdict="map_e", inbound="port_set"),
     line("map_e_unknown_rule", *map_e(V6, WAN, OTHER_SET, wan(WAN), OWN), verdict="map_e", inbound="port_set", confidence="medium", reasons=("map_ports",)),
+    line("map_e_first_block", lan(), wan(WAN), stun(WAN, (5650, 5651)), echo(WAN), OWN, ports(list(range(5648, 5664))),
+         verdict="nat_unknown", inbound="unknown", confidence="low", truth="map_e", reasons=("sharing_not_excluded",)),
+    line("nat_sequential_ports", lan(), wan(WAN), stun(WAN, (6000, 6001)), echo(WAN), OWN, ports(list(range(6002, 6018))),
+         verdict="nat_unknown", inbound="unknown", confidence="low", truth="nat_single"),
     line("map_e_no_ipv6", *map_e(None, WAN, OTHER_SET, OWN), verdict="map_e", inbound="port_set", confidence="medium"),
     line("map_e_second_router", *map_e(V6PLUS, V6PLUS_WAN, V6PLUS_SET, wan(SECOND_WAN), hops(V6PLUS_WAN, answer(1, ROUTER), answer(2, V6PLUS_WAN, owner=True)),
                                        path(answer(1, ROUTER), answer(2, SECOND))),

@@ -148,7 +148,7 @@ def test_ports() -> None:
     with stun_server(honest) as one:
         (found,) = readings("ports", stun_servers=[one])
     samples = dict(found.value or {})["samples"]
-    assert len(samples) == 16 and all(local == mapped for local, mapped in samples)
+    assert len(samples) == 16 and all(local == mapped and server == "127.0.0.1" for local, mapped, server in samples)
 
 
 def test_echo() -> None:

@@ -123,9 +123,13 @@ def lies(reading: Reading) -> list[Reading]:
         beyond = [{"ttl": 1, "from": cases.ROUTER, "type": 11, "code": 0}, {"ttl": 2, "from": target, "type": 3, "code": 3}]
         return [replace(reading, value={**value, "answers": answers}) for answers in (owned, beyond) if answers[:1] != value["answers"][:1]]
     if reading.kind == "ports":
-        kept = [[local, local] for local, _mapped in value["samples"]]
-        fitted = [[local, mapped] for (local, _mapped), mapped in zip(value["samples"], cases.chosen(cases.PortSet(4, 8, 200), 16, 9))]
-        return [replace(reading, value={"samples": samples}) for samples in (kept, fitted)]
+        rows = value["samples"]
+        kept = [[local, local, server] for local, _mapped, server in rows]
+        other_set, other = cases.chosen(cases.PortSet(4, 8, 200), 16, 9), cases.random_ports(9)
+        lies = [kept, [[row[0], mapped, row[2]] for row, mapped in zip(rows, other_set)]]
+        # One of the two servers lies about its half.
+        lies.append([[row[0], mapped, row[2]] if index % 2 else row for index, (row, mapped) in enumerate(zip(rows, other))])
+        return [replace(reading, value={"samples": samples}) for samples in lies]
     return []
 
 
@@ -134,7 +138,17 @@ RICH = [
     line
     for line in LINES
     if line.name
-    in ("public_static", "nat_upnp", "nat_random_ports", "cgn_6598", "double_nat_open", "map_e_v6plus", "map_e_second_router", "pppoe_beside_map_e")
+    in (
+        "public_static",
+        "nat_upnp",
+        "nat_random_ports",
+        "cgn_6598",
+        "double_nat_open",
+        "map_e_v6plus",
+        "map_e_unknown_rule",
+        "map_e_second_router",
+        "pppoe_beside_map_e",
+    )
 ]
 
 
