@@ -199,7 +199,7 @@ class _Collector:
         if chosen and chosen not in names:
             have = ", ".join(sorted(names)) or "none"
             raise RequestError(f"interface {chosen!r} does not exist on this host or has no address; there are: {have}")
-        rows = [row.as_data() for row in network.addresses]
+        rows = [row.as_data() for row in network.addresses if chosen in (None, "", row.name)]
         routes = [route.as_data() for route in network.default_routes if not chosen or route.interface == chosen]
         value = {"addresses": rows, "default_routes": routes, "route_families": ["ipv4", "ipv6"]}
         if chosen and not any(route["family"] == "ipv4" for route in routes):
@@ -245,15 +245,17 @@ class _Collector:
 
     # --- the router
 
-    def _route4(self) -> dict[str, Any] | None:
+    def _home_route(self) -> dict[str, Any] | None:
+        """Return the best IPv4 route that leads over a router in a private network; that of a VPN has none."""
         routes = (self._interfaces or {}).get("default_routes") or []
-        return next((route for route in routes if route["family"] == "ipv4"), None)
+        four = [route for route in routes if route["family"] == "ipv4"]
+        return next((route for route in four if route["gateway"] and address_class(route["source"] or "") == PRIVATE), None)
 
     def _ask_gateway(self) -> None:
         """Ask the default gateway, but only if it can be a router of the home: behind a private address, or named by the user."""
-        route = self._route4()
+        route = self._home_route()
         named = self._request.gateway or None
-        if named is None and (route is None or address_class(route["source"] or "") != PRIVATE):
+        if named is None and route is None:
             return
         pasted = self._request.observed.interfaces and named is None
         if pasted:  # the text is that of another device, whose router is not this host's
@@ -411,8 +413,7 @@ class _Collector:
 
     def _look_beyond(self, answers: list[dict[str, Any]]) -> None:
         """Look for a second router where the second hop has a private address, if this host is itself behind one."""
-        route = self._route4()
-        if "second_router" not in self._request.methods or route is None or address_class(route["source"] or "") != PRIVATE:
+        if "second_router" not in self._request.methods or self._home_route() is None:
             return
         for answer in answers:
             address = str(answer["from"])

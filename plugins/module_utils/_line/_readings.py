@@ -28,6 +28,7 @@ The kinds of readings and what their values hold:
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -339,11 +340,18 @@ def _owner(answers: Sequence[Mapping[str, Any]], target: str) -> int | None:
     return None
 
 
+def _on_link(local: Mapping[str, Any] | None, address: str) -> bool:
+    """Whether an address is in the network that this device is connected to: routers that share an address answer from their own."""
+    if local is None or ":" in address:
+        return False
+    return ipaddress.IPv4Address(address) in ipaddress.IPv4Network((local["address"], local["prefix_length"]), strict=False)
+
+
 def _hops(facts: Facts, hops: Sequence[Reading], path: Sequence[Reading]) -> None:
     # A router that passes packets on without counting them down makes the one behind it look like the first.
     gateway = facts.route4.get("gateway") if facts.route4 else None
     first = {str(answer["from"]) for one in [*hops, *path] for answer in _value(one)["answers"] if answer["ttl"] == 1 and answer["type"] == _EXCEEDED}
-    strangers = sorted(first - {gateway}) if gateway and not is_b4(facts.local or {"name": ""}) else []
+    strangers = sorted(one for one in first - {gateway} if not _on_link(facts.local, one)) if gateway and not facts.tunnel else []
     if strangers and facts.mapped not in {row["address"] for row in facts.own}:
         text = f"the first hop is {strangers[0]}, but the router is {gateway}: it does not count packets down, so the hops tell nothing of what it owns"
         facts.contradict("router_keeps_ttl", text, *(one.source for one in [*hops, *path]))
