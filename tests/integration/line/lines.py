@@ -10,10 +10,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-NEEDED = ("ip", "nft", "turnserver", "setpriv", "miniupnpd")
+NEEDED = ("ip", "nft", "setpriv", "miniupnpd")
 STUN = ("44.200.1.1", "44.200.2.2")
 STUN6 = ("2a0d:5600:ffff:1::1", "2a0d:5600:ffff:2::2")
 ECHO_PORT = 80
@@ -50,6 +52,29 @@ def run(namespace: str, *command: str, text: str | None = None) -> str:
     return done.stdout
 
 
+@functools.cache
+def find_turnserver() -> tuple[str, ...]:
+    """Return the command that starts coturn's server.
+
+    Where its package is not installed, it and what it needs are only unpacked, because installing it would start a server on this machine.
+    """
+    installed = shutil.which("turnserver")
+    if installed:
+        return (installed,)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "homeserver-hardening" / "coturn"
+    program = cache / "usr" / "bin" / "turnserver"
+    if not program.exists():
+        with tempfile.TemporaryDirectory() as directory:
+            (Path(directory) / "partial").mkdir()
+            where = ["-o", f"Dir::Cache::archives={directory}", "-o", "APT::Sandbox::User=root"]
+            command = ["apt-get", "-q", "-y", *where, "install", "--no-install-recommends", "--download-only", "coturn"]
+            subprocess.run(command, check=True, capture_output=True, timeout=300)
+            for package in sorted(Path(directory).glob("*.deb"), key=lambda path: path.name.startswith("coturn_")):
+                subprocess.run(["dpkg-deb", "-x", str(package), str(cache)], check=True)
+    libraries = ":".join(str(path) for path in (cache / "usr" / "lib").glob("*-linux-gnu*"))
+    return ("env", f"LD_LIBRARY_PATH={libraries}", str(program)) if libraries else (str(program),)
+
+
 class World:
     """The Internet. C(stop) removes it and every line."""
 
@@ -70,7 +95,7 @@ class World:
             return
         listening = [argument for one in (*STUN, *STUN6) for argument in ("-L", one)]
         self.spawn(
-            *(self.internet, "turnserver", "-n", "--stun-only", "--no-tls", "--no-dtls", "--no-tcp", *listening),
+            *(self.internet, *find_turnserver(), "-n", "--stun-only", "--no-tls", "--no-dtls", "--no-tcp", *listening),
             *("-p", "3478", "--pidfile", str(self.directory / "turn.pid"), "--userdb", str(self.directory / "turn.db"), "--log-file", "/dev/null"),
         )
         self.spawn(self.internet, PYTHON, str(HERE / "echo_server.py"), STUN[0], str(ECHO_PORT))
