@@ -16,6 +16,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._line._readin
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._verdict import judge
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line import line_cases as cases
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line.line_cases import LINES, Line
+from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line.line_edges import EDGES
 
 CONFIDENCE = ["low", "medium", "high", "proof"]
 #: What inbound_ipv4 may be for each kind of line. C(unknown) is right for all.
@@ -49,7 +50,7 @@ def right_or_weaker(line: Line, result: dict[str, Any]) -> str:
     return ""
 
 
-@pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+@pytest.mark.parametrize("line", [*LINES, *EDGES], ids=lambda line: line.name)
 def test_table(line: Line) -> None:
     result = judge(line.readings)
     assert (result["verdict"], result["inbound_ipv4"], result["confidence"]) == (line.verdict, line.inbound, line.confidence), result["verdict_reasons"]
@@ -92,7 +93,7 @@ def test_without_any_two_readings(line: Line) -> None:
             assert right_or_weaker(line, result) == "", f"without {removed}: {result['verdict_reasons']}"
 
 
-@pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+@pytest.mark.parametrize("line", [*LINES, *EDGES], ids=lambda line: line.name)
 def test_order_does_not_matter(line: Line) -> None:
     there, back = judge(line.readings), judge(tuple(reversed(line.readings)))
     for key in ("verdict", "confidence", "inbound_ipv4", "ports", "wan_address", "candidates"):
