@@ -435,6 +435,26 @@ line:
               returned: always
               type: int
               sample: 22
+    observation:
+      description: What to append to the entries of O(history), to know later how long the addresses stay.
+      returned: always
+      type: dict
+      contains:
+        time:
+          description: Now, in RFC 3339.
+          returned: always
+          type: str
+          sample: "2026-01-01T00:00:00Z"
+        ipv4:
+          description: The line's global IPv4 address. V(null) if it has none or it is not known.
+          returned: always
+          type: str
+          sample: 192.0.2.1
+        ipv6_prefix:
+          description: The prefix of this host's IPv6 address. V(null) if it has none.
+          returned: always
+          type: str
+          sample: 2001:db8:1:1::/64
     readings:
       description: Every reading, also those that failed.
       returned: always

@@ -10,6 +10,7 @@ Private to this collection: no compatibility is promised to code outside it.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ def judge(readings: Sequence[Reading], rules: Sequence[MapRule] | None = None, n
         "mapped_addresses": _mapped_addresses(facts),
         "map_e": _map_e(facts, decision, computed),
         "address_stability": stability(facts, decision.verdict, now),
+        "observation": _observation(wan, own6, now),
         "readings": [reading.as_data() for reading in readings],
         "contradictions": [one.as_data() for one in facts.contradictions],
         "consequences": _consequences(facts, decision, inbound4, own6),
@@ -149,6 +151,12 @@ def _map_e(facts: Facts, decision: Decision, computed: Sequence[MapAddress]) -> 
         "rule_date": rule.date if rule else None,
         "by": [one for one, there in (("rule", rule is not None), ("ports", facts.ports is not None)) if there],
     }
+
+
+def _observation(wan: str | None, own6: Any, now: str) -> dict[str, Any]:
+    """Return what to remember of this look, to know later how long the addresses stay."""
+    prefix = str(ipaddress.IPv6Network((own6["address"], 64), strict=False)) if own6 else None
+    return {"time": now, "ipv4": wan if wan and address_class(wan) == GLOBAL else None, "ipv6_prefix": prefix}
 
 
 def _publishable_ipv6(facts: Facts) -> Any:

@@ -98,7 +98,7 @@ EDGES = [
     line("shared_and_hop", lan(), wan(SHARED_WAN), path(answer(1, ROUTER), answer(2, CARRIER_HOP)), verdict="cgn", inbound="blocked",
          reasons=("next_hop_shared",)),
     line("shared_but_second", lan(), wan(SHARED_WAN), *stun(WAN), SECOND_ROUTER, verdict="double_nat_or_cgn", inbound="unknown", confidence="medium",
-         truth="cgn",         contradictions=("wan_and_second_router",)),
+         truth="cgn", contradictions=("wan_and_second_router",)),
     line("private_but_owner", lan(), wan(SECOND_WAN), *stun(WAN), OWN, ports(), **UNKNOWN, contradictions=("wan_and_owner",)),
     line("private_but_hop", lan(), wan(SECOND_WAN), *stun(WAN), path(answer(1, ROUTER), answer(2, CARRIER_HOP)), ports(),
          verdict="double_nat_or_cgn", inbound="unknown", confidence="medium", truth="cgn", contradictions=("wan_and_next_hop",)),

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.homeserver.hardening.plugins.module_utils._address._classify import address_class
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._decide import WEAKER
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._readings import Reading
+from ansible_collections.homeserver.hardening.plugins.module_utils._line._stability import remember
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._verdict import judge
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line import line_cases as cases
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line.line_cases import LINES, Line
@@ -237,3 +238,22 @@ def test_history() -> None:
 def test_readings_come_back_with_their_errors() -> None:
     result = judge([Reading("stun", "stun a", error="no answer", time="2026-01-01T00:00:00Z", elapsed=1.23456)])
     assert result["readings"] == [{"kind": "stun", "source": "stun a", "value": None, "error": "no answer", "time": "2026-01-01T00:00:00Z", "elapsed": 1.235}]
+
+
+def test_what_to_remember() -> None:
+    now = "2026-01-23T12:00:00Z"
+    assert judge(line_named("nat_upnp").readings, now=now)["observation"] == {"time": now, "ipv4": cases.WAN, "ipv6_prefix": "2a0d:5600:8:1::/64"}
+    assert judge(line_named("cgn_6598").readings, now=now)["observation"]["ipv4"] is None
+    assert judge([], now=now)["observation"] == {"time": now, "ipv4": None, "ipv6_prefix": None}
+
+
+def test_memory_keeps_changes_and_the_last_look() -> None:
+    entries: list[dict[str, Any]] = []
+    for day, address in enumerate(["44.1.1.1"] * 5 + ["44.1.1.2"] * 5, start=1):
+        entries = remember(entries, f"2026-01-{day:02}T00:00:00Z", address, None)
+    assert [(entry["time"][8:10], entry["ipv4"]) for entry in entries] == [("01", "44.1.1.1"), ("05", "44.1.1.1"), ("06", "44.1.1.2"), ("10", "44.1.1.2")]
+    found = judge([Reading("history", "file", {"entries": entries})], now="2026-01-12T00:00:00Z")["address_stability"]["ipv4"]
+    assert found == {"stable_days": 6, "changes": 1, "observed_days": 11}
+    for day in range(600):
+        entries = remember(entries, f"2027-01-01T00:{day % 60:02}:00Z", f"44.2.{day // 250}.{day % 250}", None)
+    assert len(entries) == 500
