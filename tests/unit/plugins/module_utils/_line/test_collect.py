@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -61,7 +63,7 @@ def stun_server(answering: Answering, address: str = "127.0.0.1") -> Iterator[st
 
 
 @contextlib.contextmanager
-def web_server(body: bytes, pause: float = 0.0) -> Iterator[str]:
+def web_server(body: bytes, pause: float = 0.0, certificate: Path | None = None) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             time.sleep(pause)
@@ -74,13 +76,28 @@ def web_server(body: bytes, pause: float = 0.0) -> Iterator[str]:
             return
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            server.handle_error = lambda *_arguments: None  # type: ignore[method-assign]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/"
+            yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}/"
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 and its key, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name, "-keyout", "-", "-out", "-"]
+    path.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    return path
 
 
 def readings(kind: str, **options: Any) -> list[Reading]:
@@ -162,6 +179,19 @@ def test_echo_without_an_address() -> None:
     with web_server(b"<html>Please sign in") as url:
         (found,) = readings("echo", echo_urls=[url])
     assert found.value is None and "another answer" in found.error
+
+
+def test_echo_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with web_server(b"127.0.0.1\n", certificate=certificate) as url:
+        (found,) = readings("echo", echo_urls=[url], timeout=2.0)
+    assert found.error == "" and dict(found.value or {})["tls"] is True
+
+
+def test_a_certificate_of_somebody_else_is_no_answer(certificate: Path) -> None:
+    with web_server(b"127.0.0.1\n", certificate=certificate) as url:
+        (found,) = readings("echo", echo_urls=[url], timeout=2.0)
+    assert found.value is None and "another answer" in found.error and "certificate" in found.error
 
 
 def test_a_slow_server_does_not_hold_up_the_end() -> None:
