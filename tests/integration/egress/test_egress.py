@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.homeserver.hardening.tests.integration.line.lines import HERE as LINE_FILES
-from ansible_collections.homeserver.hardening.tests.integration.line.lines import NEEDED, PYTHON, STUN, Line, World, run
+from ansible_collections.homeserver.hardening.tests.integration.line.lines import NEEDED, OCTET, PYTHON, STUN, Line, World, run
 
 HERE = Path(__file__).resolve().parent
 HELPER = STUN[1]
@@ -102,7 +102,7 @@ def test_what_is_dropped_and_what_is_rejected(outside: tuple[World, Any]) -> Non
     assert result["verdict"] == "restricted"
     assert states(result, "dropped") == {"tcp 25", "udp 51820", "udp 500"}
     (rejected,) = [row for row in result["ports"] if row["state"] == "rejected"]
-    assert (rejected["port"], rejected["by"].startswith("44.1.")) == (22, True)
+    assert (rejected["port"], rejected["by"].startswith(f"{OCTET}.1.")) == (22, True)
     assert (result["gre"]["state"], tunnel(result, "pptp")["state"]) == ("dropped", "blocked")
     assert (tunnel(result, "wireguard")["state"], tunnel(result, "wireguard")["ports"][0]) == ("works", 443)
     assert tunnel(result, "ipsec")["state"] == "blocked"
@@ -131,7 +131,7 @@ def test_own_firewall(outside: tuple[World, Any]) -> None:
 
 
 def test_a_helper_that_is_down_is_not_taken_for_a_closed_network(outside: tuple[World, Any]) -> None:
-    run(outside[0].internet, "ip", "route", "add", "blackhole", "44.200.9.9")
-    result = survey(outside, host="44.200.9.9", listeners=None, tcp_ports=[22, 25], udp_ports=[500])
+    run(outside[0].internet, "ip", "route", "add", "blackhole", f"{OCTET}.200.9.9")
+    result = survey(outside, host=f"{OCTET}.200.9.9", listeners=None, tcp_ports=[22, 25], udp_ports=[500])
     assert result["verdict"] == "undetermined"
     assert {row["state"] for row in result["tunnels"] if row["name"] != "pptp"} == {"unknown"}

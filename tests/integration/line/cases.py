@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._map_e import PortSet
-from ansible_collections.homeserver.hardening.tests.integration.line.lines import ECHO_PORT, HERE, PYTHON, STUN, STUN6, Line, ip, map_e_rules, run
+from ansible_collections.homeserver.hardening.tests.integration.line.lines import ECHO_PORT, HERE, OCTET, PYTHON, STUN, STUN6, Line, ip, map_e_rules, run
 
 INSIDE = ("192.168.0.1", "192.168.0.2")
-UNUSED = "44.200.9.9"
+UNUSED = f"{OCTET}.200.9.9"
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ def v6plus(line: Line) -> None:
 def map_e_by_rule(line: Line) -> dict[str, Any]:
     """Build a line with a rule that is in no table, made of the line's number."""
     number = line.number
-    prefix, network = f"2a0d:5{number:03x}:8000::/34", f"44.77.{number}.0/24"
+    prefix, network = f"2a0d:5{number:03x}:8000::/34", f"{OCTET}.77.{number}.0/24"
     # EA bits: 8 of the IPv4 address, 6 of the PSID.
     bits = (0x21 << 6) | 0x2B
     ipv6 = f"2a0d:5{number:03x}:{0x8000 | bits:x}::10"
-    map_e(line, f"44.77.{number}.33", PortSet(6, 6, 0x2B), ipv6)
+    map_e(line, f"{OCTET}.77.{number}.33", PortSet(6, 6, 0x2B), ipv6)
     return {"map_rules": [{"name": "own", "ipv6_prefix": prefix, "ipv4_prefix": network, "ea_length": 14, "psid_offset": 6}]}
 
 
@@ -136,7 +136,7 @@ def ipv6_only(line: Line) -> dict[str, Any]:
 
 
 def one_to_one(line: Line) -> None:
-    mapped = f"44.1.{line.number}.77"
+    mapped = f"{OCTET}.1.{line.number}.77"
     out = f'chain post {{ type nat hook postrouting priority srcnat; oifname "core0" ip saddr {line.wan} snat to {mapped}; }}'
     into = f"chain pre {{ type nat hook prerouting priority dstnat; ip daddr {mapped} dnat to {line.wan}; }}"
     line.rules(line.isp, f"table ip nat {{\n{out}\n{into}\n}}\n")
@@ -222,7 +222,7 @@ def wrong_wan(line: Line) -> None:
     line.router()
     router = line.inner
     line.host()
-    line.miniupnpd(router, "192.168.1.0/24", "down2", external="44.250.3.3")
+    line.miniupnpd(router, "192.168.1.0/24", "down2", external=f"{OCTET}.250.3.3")
 
 
 CASES = [
@@ -242,10 +242,10 @@ CASES = [
     Case("double_upnp", double_upnp, "double_nat", "needs_forward", confidence="high"),
     Case("double_closed", lambda line: double(line, False), "double_nat_or_cgn", "unknown", truth="double_nat"),
     Case("map_e_v6plus", v6plus, "map_e", "port_set", confidence="high", reasons=("map_rule", "map_ports")),
-    Case("map_e_unknown", lambda line: map_e(line, "44.66.1.1", PortSet(4, 8, 40)), "map_e", "port_set", confidence="medium"),
-    Case("map_e_ocn_shape", lambda line: map_e(line, "44.66.1.2", PortSet(6, 6, 33)), "map_e", "port_set"),
+    Case("map_e_unknown", lambda line: map_e(line, f"{OCTET}.66.1.1", PortSet(4, 8, 40)), "map_e", "port_set", confidence="medium"),
+    Case("map_e_ocn_shape", lambda line: map_e(line, f"{OCTET}.66.1.2", PortSet(6, 6, 33)), "map_e", "port_set"),
     Case("map_e_own_rule", map_e_by_rule, "map_e", "port_set", confidence="high", reasons=("map_rule",)),
-    Case("map_e_second", lambda line: map_e(line, "44.66.1.3", PortSet(4, 8, 41), second=True), "map_e", "port_set", reasons=("double_nat",)),
+    Case("map_e_second", lambda line: map_e(line, f"{OCTET}.66.1.3", PortSet(4, 8, 41), second=True), "map_e", "port_set", reasons=("double_nat",)),
     Case("ds_lite", ds_lite, "ds_lite", "blocked", confidence="high"),
     Case("ipv6_only", ipv6_only, "no_ipv4", "blocked", confidence="high"),
     Case("one_to_one", one_to_one, "nat_unknown", "unknown", truth="one_to_one_nat"),
@@ -254,7 +254,7 @@ CASES = [
     Case("tunnel_named", tunnel_named, "nat_single", "needs_forward"),
     Case("udp_dropped", udp_dropped, "nat_unknown", "unknown", truth="nat_single"),
     Case("unplugged", unplugged, "offline", "blocked"),
-    Case("http_proxy", lambda line: redirected(line, "44.250.7.7"), "nat_single", "needs_forward", contradictions=("mapped_addresses_differ",)),
+    Case("http_proxy", lambda line: redirected(line, f"{OCTET}.250.7.7"), "nat_single", "needs_forward", contradictions=("mapped_addresses_differ",)),
     Case("portal", portal, "nat_unknown", "unknown", truth="offline", reasons=("captive_portal",)),
     Case("bad_helpers", bad_helpers, "nat_single", "needs_forward", contradictions=("mapped_addresses_differ",)),
     Case("inside_helper", inside_helper, "nat_single", "needs_forward", contradictions=("mapped_not_global",)),

@@ -16,7 +16,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.homeserver.hardening.tests.integration.line.cases import CASES
-from ansible_collections.homeserver.hardening.tests.integration.line.lines import NEEDED, Line, World
+from ansible_collections.homeserver.hardening.tests.integration.line.lines import NEEDED, SEED, Line, World
+
+
+def pytest_report_header() -> str:
+    """Say how to repeat the run."""
+    return f"HOMESERVER_SEED={SEED}"
 
 
 @pytest.fixture(scope="session")

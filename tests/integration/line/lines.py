@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -24,10 +26,17 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 NEEDED = ("ip", "nft", "setpriv", "miniupnpd")
-STUN = ("44.200.1.1", "44.200.2.2")
-STUN6 = ("2a0d:5600:ffff:1::1", "2a0d:5600:ffff:2::2")
+#: The addresses of the Internet are others in each run, so that nothing can depend on them. HOMESERVER_SEED repeats a run.
+SEED = int(os.environ.get("HOMESERVER_SEED") or random.SystemRandom().randrange(1 << 32))
+_random = random.Random(SEED)
+OCTET = _random.choice((20, 31, 44, 62, 77, 83, 91, 109, 151, 178, 188))
+SIX = f"2a{_random.randrange(0x100):02x}:{_random.randrange(0x1000, 0x10000):x}"
+STUN = (f"{OCTET}.200.1.1", f"{OCTET}.200.2.2")
+STUN6 = (f"{SIX}:ffff:1::1", f"{SIX}:ffff:2::2")
 ECHO_PORT = 80
 PYTHON = "/usr/bin/python3"
+
+_worlds = itertools.count(1)
 
 _MASQUERADE = """
 table ip nat {{
@@ -80,7 +89,7 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.prefix = f"ln-{os.getpid()}"
+        self.prefix = f"ln-{os.getpid()}-{next(_worlds)}"
         self.internet = f"{self.prefix}-inet"
         self._namespaces: list[str] = []
         self._children: list[subprocess.Popen[bytes]] = []
@@ -165,15 +174,15 @@ class Line:
     def __init__(self, world: World, number: int) -> None:
         self.world = world
         self.number = number
-        self.outside, self.wan = f"44.1.{number}.1", f"44.1.{number}.5"
-        self.prefix6 = f"2a0d:5600:{number:x}"
+        self.outside, self.wan = f"{OCTET}.1.{number}.1", f"{OCTET}.1.{number}.5"
+        self.prefix6 = f"{SIX}:{number:x}"
         self.isp = self._named("isp")
         ip([f"link add line{number} netns {world.internet} type veth peer name core0 netns {self.isp}"])
-        near = [f"addr add 44.255.{number}.1/24 dev line{number}", f"addr add 2a0d:5600:fe:{number:x}::1/64 dev line{number}"]
+        near = [f"addr add {OCTET}.255.{number}.1/24 dev line{number}", f"addr add {SIX}:fe:{number:x}::1/64 dev line{number}"]
         ip([*near, f"link set line{number} up"], world.internet)
-        ip([f"addr add 44.255.{number}.2/24 dev core0", f"addr add 2a0d:5600:fe:{number:x}::2/64 dev core0", "link set core0 up"], self.isp)
-        ip([f"route add default via 44.255.{number}.1", f"route add default via 2a0d:5600:fe:{number:x}::1"], self.isp)
-        ip([f"route add 44.1.{number}.0/24 via 44.255.{number}.2", f"route add {self.prefix6}::/48 via 2a0d:5600:fe:{number:x}::2"], world.internet)
+        ip([f"addr add {OCTET}.255.{number}.2/24 dev core0", f"addr add {SIX}:fe:{number:x}::2/64 dev core0", "link set core0 up"], self.isp)
+        ip([f"route add default via {OCTET}.255.{number}.1", f"route add default via {SIX}:fe:{number:x}::1"], self.isp)
+        ip([f"route add {OCTET}.1.{number}.0/24 via {OCTET}.255.{number}.2", f"route add {self.prefix6}::/48 via {SIX}:fe:{number:x}::2"], world.internet)
         self.inner = self.isp
         self._parts = 0
 
@@ -216,7 +225,7 @@ class Line:
 
     def announce(self, network: str) -> None:
         """Let the Internet send a network to this line's provider."""
-        ip([f"route add {network} via 44.255.{self.number}.2"], self.world.internet)
+        ip([f"route add {network} via {OCTET}.255.{self.number}.2"], self.world.internet)
 
     def rules(self, namespace: str, text: str) -> None:
         """Load nftables rules in a namespace."""

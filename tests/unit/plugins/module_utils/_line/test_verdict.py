@@ -257,3 +257,16 @@ def test_memory_keeps_changes_and_the_last_look() -> None:
     for day in range(600):
         entries = remember(entries, f"2027-01-01T00:{day % 60:02}:00Z", f"44.2.{day // 250}.{day % 250}", None)
     assert len(entries) == 500
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+def test_a_wrong_verdict_would_be_noticed(line: Line) -> None:
+    """The twin of the tests above: what they call right or weaker is not everything."""
+    right = judge(line.readings)
+    truth = truth_of(line)
+    for verdict in INBOUND:
+        wrong = {**right, "verdict": verdict, "inbound_ipv4": next(iter(INBOUND[verdict]))}
+        allowed = verdict == truth or truth in WEAKER.get(verdict, ())
+        assert bool(right_or_weaker(line, wrong)) is not allowed, verdict
+    reachable = {**right, "inbound_ipv4": "open"}
+    assert (right_or_weaker(line, reachable) == "") is ("open" in INBOUND.get(truth, ()))
