@@ -265,7 +265,7 @@ def test_a_wrong_verdict_would_be_noticed(line: Line) -> None:
     right = judge(line.readings)
     truth = truth_of(line)
     for verdict in INBOUND:
-        wrong = {**right, "verdict": verdict, "inbound_ipv4": next(iter(INBOUND[verdict]))}
+        wrong = {**right, "verdict": verdict, "inbound_ipv4": next(iter(INBOUND[verdict])), "ports": [{"first": 1, "last": 2}]}
         allowed = verdict == truth or truth in WEAKER.get(verdict, ())
         assert bool(right_or_weaker(line, wrong)) is not allowed, verdict
     reachable = {**right, "inbound_ipv4": "open"}
