@@ -9,14 +9,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.homeserver.hardening.tests.integration.line.cases import CASES
-from ansible_collections.homeserver.hardening.tests.integration.line.lines import NEEDED, SEED, Line, World
+from ansible_collections.homeserver.hardening.tests.integration.line.lines import NEEDED, SEED, World
+from ansible_collections.homeserver.hardening.tests.integration.line.matrix import judge_all
 
 
 def pytest_report_header() -> str:
@@ -45,14 +45,4 @@ def world() -> Iterator[World]:
 def judged(world: World) -> dict[str, Any]:
     """The results by the case's name; an exception where a line could not be built or judged."""
 
-    def one(number: int) -> Any:
-        case = CASES[number]
-        try:
-            line = Line(world, number + 1)
-            options = case.build(line) or {}
-            return {**line.judge(**options), "line_addresses": {"wan": line.wan, "outside": line.outside}}
-        except Exception as error:
-            return error
-
-    with ThreadPoolExecutor(4) as pool:
-        return dict(zip((case.name for case in CASES), pool.map(one, range(len(CASES)))))
+    return dict(zip((case.name for case in CASES), judge_all(world, CASES)))
