@@ -8,6 +8,7 @@ Private to this collection: no compatibility is promised to code outside it.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -63,7 +64,10 @@ def survey(request: Request) -> dict[str, Any]:
         ProbeInputError, ProbeError, NonceError: the request makes no sense; nothing was sent.
         OSError: this host cannot probe.
     """
-    options = _engine.Options(timeout=request.timeout, key=_nonce.parse_nonce(request.nonce), interface=request.interface)
+    interface = request.interface or None
+    if interface is not None and not os.path.exists(f"/sys/class/net/{interface}"):
+        raise _engine.ProbeError(f"interface {interface!r} does not exist on this host: name one of those that `ip link` lists")
+    options = _engine.Options(timeout=request.timeout, key=_nonce.parse_nonce(request.nonce), interface=interface)
     targets: list[_engine.Target] = []
     for protocol, ports in (("tcp", request.tcp_ports), ("udp", request.udp_ports)):
         if ports:
@@ -77,7 +81,7 @@ def survey(request: Request) -> dict[str, Any]:
     thread = None
     if not found and address is not None:
         chosen = address
-        thread = threading.Thread(target=lambda: found.append(gre.probe(chosen, request.interface, request.timeout)), daemon=True)
+        thread = threading.Thread(target=lambda: found.append(gre.probe(chosen, interface, request.timeout)), daemon=True)
         thread.start()
     outcomes: dict[int, dict[str, Any]] = {}
 

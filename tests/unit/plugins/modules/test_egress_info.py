@@ -54,6 +54,7 @@ def test_result(capsys: Any, check: bool) -> None:
         ({"tcp_ports": [0]}, "0"),
         ({"udp_ports": [65536]}, "65536"),
         ({"timeout": 0}, "between 0 and 60"),
+        ({"interface": "eth99"}, "interface 'eth99' does not exist"),
         ({"listeners": [{"port": 1}]}, "probe_responder returned"),
         ({"host": "::1", "families": ["ipv4"]}, "is not an address of ipv4"),
     ],

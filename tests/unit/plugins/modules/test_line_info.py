@@ -113,3 +113,8 @@ def same(spec: dict[str, Any], documented: dict[str, Any], where: str) -> None:
 
 def test_options_are_those_of_the_documentation() -> None:
     same(line_info.argument_spec(), OPTIONS, "")
+
+
+def test_empty_text_counts_as_left_out(capsys: Any) -> None:
+    empty = {"gateway": "", "interface": "", "provider": "", "history": "", "observed": {"interfaces": "", "wan_address": ""}}
+    assert run(capsys, **empty)["line"]["verdict"]
