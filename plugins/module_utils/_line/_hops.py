@@ -29,6 +29,8 @@ _FIRST_PORT = 33434
 _AGAIN = (0.0, 0.25, 0.5)
 #: How long an answer is awaited after the last sending.
 _WAIT = 0.4
+#: How long the first hop is asked alone.
+_FIRST_ALONE = 0.06
 
 
 def parse_error(data: bytes) -> tuple[str, int, int] | None:
@@ -68,6 +70,8 @@ def trace(way: Way, target: str, ttls: range, deadline: float) -> list[dict[str,
         start = time.monotonic()
         schedule = [start + pause for pause in _AGAIN]
         end = min(deadline, schedule[-1] + _WAIT)
+        # Routers send only a few ICMP messages a second. So the further ones wait for the first, which often suffices.
+        further = start + _FIRST_ALONE
         poll = select.poll()
         by_number = {}
         for ttl, opened in sockets.items():
@@ -77,12 +81,16 @@ def trace(way: Way, target: str, ttls: range, deadline: float) -> list[dict[str,
             now = time.monotonic()
             if now >= end:
                 break
+            if further and (now >= further or ttls[0] in found):
+                further = 0.0
+                for ttl in ttls[1:]:
+                    _send(sockets[ttl])
             if schedule and now >= schedule[0]:
                 schedule.pop(0)
                 for ttl, opened in sockets.items():
-                    if ttl not in found:
+                    if ttl not in found and (ttl == ttls[0] or not further):
                         _send(opened)
-            until = min(end, schedule[0]) if schedule else end
+            until = min([end, *schedule[:1], *([further] if further else [])])
             for number, _event in poll.poll(max(0.0, until - time.monotonic()) * 1000):
                 ttl = by_number[number]
                 error = _drain(sockets[ttl])

@@ -78,7 +78,9 @@ def _notice(facts: Facts, decision: Decision) -> None:
         facts.contradict("own_address_and_owner", f"{facts.mapped} is an address of this device, yet a router answers for it as somebody else's")
     if decision.verdict in ("nat_single", "public_direct") and facts.ports is not None:
         facts.contradict("ports_differ", "the ports that were seen from outside lie in one port set, as with a shared address")
-    if decision.verdict in ("nat64_464xlat", "ds_lite", "cgn") and facts.owner in ("gateway", "self"):
+    # With an address of the carrier's own, the next hop is the carrier's, and may well be the one that translates.
+    behind = facts.local_class == "private"
+    if behind and decision.verdict in ("nat64_464xlat", "ds_lite", "cgn") and facts.owner in ("gateway", "self"):
         facts.contradict("wan_and_owner", f"the verdict is {decision.verdict}, yet a device at home answers for {facts.mapped}")
 
 

@@ -164,6 +164,21 @@ def tunnel_named(line: Line) -> dict[str, Any]:
     return {"interface": "eth0"}
 
 
+def mobile(line: Line) -> None:
+    line.attach("host", line.outside, line.wan, "wwan0")
+
+
+def mobile_shared(line: Line) -> None:
+    line.router("fully-random", part="carrier")
+    line.attach("host", "100.64.9.1", "100.64.9.2", "wwan0")
+
+
+def mobile_clat(line: Line) -> None:
+    """A phone without IPv4 of its own: a translator on it, and one in the provider's network."""
+    line.router("fully-random", part="plat")
+    line.attach("host", "192.0.0.1", "192.0.0.4", "v4-wwan0")
+
+
 def filtered(line: Line, rule: str) -> None:
     line.rules(line.isp, f"table inet filter {{ chain forward {{ type filter hook forward priority 0; {rule}; }}; }}")
 
@@ -252,6 +267,9 @@ CASES = [
     Case("one_to_one_proved", one_to_one_proved, "one_to_one_nat", "open"),
     Case("tunnel", tunnel, "vpn_or_proxy_egress", "unknown"),
     Case("tunnel_named", tunnel_named, "nat_single", "needs_forward"),
+    Case("mobile", mobile, "public_direct", "open", confidence="high"),
+    Case("mobile_shared", mobile_shared, "cgn", "blocked", confidence="high"),
+    Case("mobile_clat", mobile_clat, "nat64_464xlat", "blocked", confidence="high"),
     Case("udp_dropped", udp_dropped, "nat_unknown", "unknown", truth="nat_single"),
     Case("unplugged", unplugged, "offline", "blocked"),
     Case("http_proxy", lambda line: redirected(line, f"{OCTET}.250.7.7"), "nat_single", "needs_forward", contradictions=("mapped_addresses_differ",)),
