@@ -122,7 +122,7 @@ def _wan_address(facts: Facts, decision: Decision) -> str | None:
     """Return the address that names have to point to, or the carrier's address in front of it; None if it is not known."""
     if decision.verdict == "public_direct":
         return facts.mapped or (str(facts.local["address"]) if facts.local else None)
-    if decision.verdict in ("nat_single", "map_e", "one_to_one_nat"):
+    if decision.verdict in ("nat_single", "double_nat", "map_e", "one_to_one_nat"):
         return facts.mapped or facts.wan
     if decision.verdict == "cgn" and facts.local_class == "shared_cgn" and facts.local:
         return str(facts.local["address"])
@@ -189,12 +189,12 @@ def _consequences(facts: Facts, decision: Decision, inbound: str, own6: Any) -> 
             text = f"ports {names} cannot be published over IPv4: the address is shared, and only {decision.ports.count} other ports are this line's"
             found.append(("well_known_ports_impossible", text))
         found.append(("address_shared", "other homes use the same IPv4 address, so an access list that allows it allows them too"))
-    if decision.verdict == "double_nat" or "double_nat" in decision.reasons:
+    if inbound != "blocked" and (decision.verdict == "double_nat" or "double_nat" in decision.reasons):
         found.append(("two_forwards", "two routers translate, one behind the other: each needs a forward, or the inner one has to become a bridge"))
     if decision.verdict == "nat_single":
         found.append(("one_forward", "a forward in the router is needed for each port"))
-    behind = decision.verdict in ("nat_single", "double_nat", "map_e", "double_nat_or_cgn")
-    if behind and facts.local and facts.local.get("dynamic"):
+    behind = facts.local_class == "private" and decision.verdict in ("nat_single", "double_nat", "map_e", "double_nat_or_cgn", "nat_unknown")
+    if behind and inbound != "blocked" and facts.local and facts.local.get("dynamic"):
         text = f"{facts.local['address']} comes from DHCP: reserve it in the router, else forwards lead nowhere when it changes"
         found.append(("lan_address_dynamic", text))
     if decision.verdict == "vpn_or_proxy_egress":
@@ -225,8 +225,10 @@ def _questions(facts: Facts, decision: Decision) -> list[dict[str, str]]:
         found.append(("allow_outside", asked))
     elif decision.verdict == "nat_unknown" and set(decision.candidates) == {"nat_single", "map_e"}:
         found.append(("allow_outside", "Is the IPv4 address shared with other homes (MAP-E)? A STUN server in stun_servers shows it by the ports."))
-    if decision.verdict == "double_nat_or_cgn" or "one_to_one_nat" in decision.candidates:
+    if decision.verdict == "double_nat_or_cgn" or (decision.verdict == "nat_unknown" and "one_to_one_nat" in decision.candidates):
         found.append(("second_router", "Is there a second router of your own, for instance the provider's box, between your router and the Internet?"))
     if decision.verdict == "vpn_or_proxy_egress":
         found.append(("name_interface", "Which interface leads to the router at home? Give it as interface."))
+    if not found and decision.verdict == "nat_unknown":
+        found.append(("prove_from_outside", "Can something come in? Only a probe from outside decides here; give what it proved as observed.inbound."))
     return [{"name": name, "text": text} for name, text in found]

@@ -270,3 +270,63 @@ def test_a_wrong_verdict_would_be_noticed(line: Line) -> None:
         assert bool(right_or_weaker(line, wrong)) is not allowed, verdict
     reachable = {**right, "inbound_ipv4": "open"}
     assert (right_or_weaker(line, reachable) == "") is ("open" in INBOUND.get(truth, ()))
+
+
+SHARED = ["well_known_ports_impossible", "address_shared"]
+DHCP = "lan_address_dynamic"
+
+
+@pytest.mark.parametrize(
+    ("name", "consequences", "questions", "wan"),
+    [
+        ("public_static", [], [], cases.WAN),
+        ("public_dhcp", ["no_ipv6"], [], cases.WAN),
+        ("nat_upnp", ["one_forward", DHCP], [], cases.WAN),
+        ("nat_gateway_silent", [DHCP], ["type_wan_address"], None),
+        ("nat_no_helpers", [DHCP], ["allow_outside"], cases.WAN),
+        ("cgn_6598", ["no_inbound_ipv4", "ipv6_remains"], [], cases.SHARED_WAN),
+        ("cgn_typed", ["no_inbound_ipv4", "ipv6_remains"], ["allow_outside"], cases.SHARED_WAN),
+        ("cgn_own_address", ["no_inbound_ipv4", "no_ipv6"], [], "100.80.1.1"),
+        ("cgn_rfc1918", [DHCP], ["second_router"], "10.20.30.40"),
+        ("cgn_any_ttl_squat", [DHCP], ["prove_from_outside"], "25.1.2.3"),
+        ("double_nat_open", ["two_forwards", DHCP], [], cases.WAN),
+        ("double_nat_then_cgn", ["no_inbound_ipv4", "ipv6_remains"], [], cases.SECOND_WAN),
+        ("map_e_v6plus", [*SHARED, DHCP, "ipv6_remains"], [], cases.V6PLUS_WAN),
+        ("map_e_no_ipv6", [*SHARED, DHCP, "no_ipv6"], [], cases.WAN),
+        ("map_e_second_router", [*SHARED, "two_forwards", DHCP, "ipv6_remains"], [], cases.V6PLUS_WAN),
+        ("map_e_no_helpers", [*SHARED, DHCP, "ipv6_remains"], ["allow_outside"], cases.V6PLUS_WAN),
+        ("map_e_first_block", [DHCP], ["allow_outside"], cases.WAN),
+        ("ds_lite_silent", [DHCP, "service_hint"], ["type_wan_address", "second_router"], None),
+        ("one_to_one", [], [], cases.WAN),
+        ("one_to_one_unproved", [DHCP], ["type_wan_address", "second_router"], None),
+        ("vpn_default", ["look_past_the_tunnel", "no_ipv6"], ["name_interface"], cases.WAN),
+        ("offline", ["no_inbound_ipv4", "no_ipv6"], [], None),
+        ("portal", [DHCP, "no_ipv6", "captive_portal"], ["type_wan_address", "allow_outside"], None),
+        ("nothing", [], ["type_wan_address", "allow_outside"], None),
+    ],
+)
+def test_what_follows_and_what_is_asked(name: str, consequences: list[str], questions: list[str], wan: str | None) -> None:
+    result = judge(line_named(name).readings)
+    assert [one["name"] for one in result["consequences"]] == consequences
+    assert [one["name"] for one in result["questions"]] == questions
+    assert result["wan_address"] == wan
+    assert all(one["text"] for key in ("consequences", "questions") for one in result[key])
+
+
+def test_who_is_believed() -> None:
+    rows = judge(line_named("nat_http_proxy").readings)["mapped_addresses"]
+    assert [(row["address"], row["believed"]) for row in rows] == [(cases.WAN, True), ("44.7.7.7", False)]
+
+
+def test_the_address_that_the_route_names_is_the_one_that_is_used() -> None:
+    rows = [cases.row("eth0", "192.168.1.9"), cases.row("eth0", "192.168.1.10")]
+    for source in ("192.168.1.9", "192.168.1.10"):
+        routes = [cases.route("eth0", source, cases.ROUTER)]
+        assert judge([cases.interfaces(*rows, routes=routes)])["host_address"] == source
+
+
+def test_a_carriers_address_further_on_counts() -> None:
+    far = cases.path(cases.answer(1, cases.ROUTER), cases.answer(2, "44.0.0.1"), cases.answer(3, cases.CARRIER_HOP))
+    beyond = cases.hops(cases.CARRIER_OUT, cases.answer(1, cases.ROUTER))
+    result = judge([cases.lan(), *cases.stun(cases.CARRIER_OUT), beyond, far, cases.ports(cases.random_ports())])
+    assert result["verdict"] == "cgn"
