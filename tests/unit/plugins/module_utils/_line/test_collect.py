@@ -10,7 +10,6 @@ import json
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +27,26 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._line._stun i
 
 NOWHERE = Network([], [])
 Answering = Callable[[bytes, "tuple[str, int]"], "list[bytes]"]
+
+
+#: Made once with "openssl req -x509 -newkey ec … -days 36500 -addext subjectAltName=IP:127.0.0.1"; guards nothing but these tests.
+CERTIFICATE = """-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgGPiUzLY1jG8PDld7
+W64UR7/EZ3cLmXkut/uWlFFju46hRANCAAQyPQ39On63bptuUasJSH0s+HhaFMvY
+3/DMgW/J7qdIMoux4FKhqQ28epHOTXhnoZ1/aEAF0bu2AIJlNVYGL/c3
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBkDCCATagAwIBAgIUGmg3BtzDwgLTlxXQksyNuLhACpcwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJMTI3LjAuMC4xMCAXDTI2MTEyNDA5MTQwM1oYDzIxMjYxMDMx
+MDkxNDAzWjAUMRIwEAYDVQQDDAkxMjcuMC4wLjEwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQyPQ39On63bptuUasJSH0s+HhaFMvY3/DMgW/J7qdIMoux4FKhqQ28
+epHOTXhnoZ1/aEAF0bu2AIJlNVYGL/c3o2QwYjAdBgNVHQ4EFgQU+9GiRvpyF51S
+MQz+FWdiRTwpW9kwHwYDVR0jBBgwFoAU+9GiRvpyF51SMQz+FWdiRTwpW9kwDwYD
+VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0gAMEUC
+IAcFgks25xvPcDUYmCr543Fh9UBZifr2j4p4FdCDRBk8AiEAmeiYYp9qpnAGgF24
+6dvwqvSrGiVbLZKEfXux/9qDFzM=
+-----END CERTIFICATE-----
+"""
 
 
 def answer(data: bytes, client: tuple[str, int], address: str = "", transaction: bytes = b"", family: int = 1) -> bytes:
@@ -92,11 +111,9 @@ def web_server(body: bytes, pause: float = 0.0, certificate: Path | None = None)
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 and its key, in one file."""
+    """The certificate for 127.0.0.1 and its key, in one file."""
     path = tmp_path_factory.mktemp("tls") / "both.pem"
-    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name, "-keyout", "-", "-out", "-"]
-    path.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    path.write_text(CERTIFICATE, encoding="ascii")
     return path
 
 
