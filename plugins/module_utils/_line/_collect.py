@@ -13,6 +13,7 @@ others: whose the mapped address is can be asked once a helper has told it, and 
 
 from __future__ import annotations
 
+import functools
 import json
 import queue
 import threading
@@ -336,7 +337,7 @@ class _Collector:
     def _ask_servers(self, usable: dict[str, list[tuple[Endpoint, str]]]) -> None:
         for family, servers in usable.items():
             if servers:
-                self._spawn("stun", f"stun {servers[0][0]} over {family}", lambda family=family, servers=servers: self._ask_stun(family, servers))  # type: ignore[misc]
+                self._spawn("stun", f"stun {servers[0][0]} over {family}", functools.partial(self._ask_stun, family, servers))
         if usable["ipv4"]:
             self._stun_addresses += [(address, server.port) for server, address in usable["ipv4"]]
             self._trace_path(self._stun_addresses[0][0])

@@ -156,10 +156,9 @@ def _map_e(facts: Facts, computed: Sequence[MapAddress]) -> Decision | None:
     outer = facts.mapped or facts.wan
     rule = next((one for one in computed if one.ipv4 == outer), None)
     reasons = ["map_rule"] if rule else []
-    if rule is None and facts.ports is None:
-        return None
     shared = rule.ports if rule else facts.ports
-    assert shared is not None
+    if shared is None:
+        return None
     if any(one.name == "ports_differ" for one in facts.contradictions):
         return _unknown("ports_differ", "map_e", "nat_single")
     outside = [port for port in [*facts.helper_ports, *facts.sampled_ports] if port not in shared]
