@@ -305,8 +305,6 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         # The core has no AnsibleModule and so no run_command.
         # pylint: disable-next=ansible-bad-function
-        # The core has no AnsibleModule and so no run_command.
-        # pylint: disable-next=ansible-bad-function
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False)
     except FileNotFoundError as error:
         raise DdnsError(CONFIG, f"{command[0]} is missing: this role needs a host with systemd") from error

@@ -70,8 +70,6 @@ def _run(command: tuple[str, ...]) -> tuple[str, ...]:
     try:
         # The core has no AnsibleModule and so no run_command.
         # pylint: disable-next=ansible-bad-function
-        # The core has no AnsibleModule and so no run_command.
-        # pylint: disable-next=ansible-bad-function
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT, check=False, cwd="/")
     except subprocess.TimeoutExpired as error:
         raise DdnsError(NO_ADDRESS, f"the address command {shown} did not end within {COMMAND_TIMEOUT} s") from error
