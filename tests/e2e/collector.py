@@ -81,7 +81,8 @@ def units(kinds):
     for line in output("systemctl", "list-units", "--all", "--no-legend", "--no-pager", "--plain").splitlines():
         row = line.split(None, 4)
         if len(row) > 3 and row[0].rsplit(".", 1)[-1] in kinds and row[2] != "inactive":
-            result[row[0]] = " ".join(row[1:4])
+            # A timer is "waiting", or "running" while the service that it started runs: which of them is a matter of the moment.
+            result[row[0]] = " ".join(row[1:3] if row[0].endswith(".timer") and row[3] in ("waiting", "running") else row[1:4])
     return result
 
 

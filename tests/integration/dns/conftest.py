@@ -23,6 +23,7 @@ from ansible_collections.homeserver.hardening.tests.integration.dns.bindlab impo
     SECONDARY,
     WAN,
     Bind,
+    find_named,
     write_server,
     zone_text,
 )
@@ -32,6 +33,8 @@ from ansible_collections.homeserver.hardening.tests.integration.dns.bindlab impo
 def namespace() -> Iterator[None]:
     """Let this process live in a network namespace of its own, as long as these tests run."""
     assert os.geteuid() == 0, "network namespaces need root"
+    # Its package may still have to be fetched, which cannot be done from inside.
+    find_named()
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     assert LIBC.unshare(CLONE_NEWNET) == 0
     try:
