@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import _history
 from ._plan import Change, Plan, compare
 from ._state import StateDir
 
@@ -80,12 +81,13 @@ class Journal:
         self._state = state
 
     def status(self) -> dict[str, Any]:
-        """Return committed, pending and proof as they were written, and the run that holds the host; None for what is absent."""
+        """Return committed, pending and proof as they were written, and the run that holds the host, None for what is absent; and the line's history."""
         return {
             "committed": self._state.read(COMMITTED),
             "pending": self._state.read(PENDING),
             "proof": self._state.read(PROOF),
             "holder": self._state.run_holder(),
+            "history": _history.load(self._state),
         }
 
     def plan_pending(self, publication: Mapping[str, Any] | None) -> Plan:
@@ -134,8 +136,18 @@ class Journal:
                 )
         return plan
 
-    def commit(self, run: Run, publication: Mapping[str, Any] | None, proof: Mapping[str, Any] | None, now: float | None = None) -> Plan:
-        """Write down that it is done and let the host go. A publication of None removes every trace of the journal."""
+    def commit(
+        self,
+        run: Run,
+        publication: Mapping[str, Any] | None,
+        proof: Mapping[str, Any] | None,
+        observation: Mapping[str, Any] | None = None,
+        now: float | None = None,
+    ) -> Plan:
+        """Write down that it is done and let the host go. A publication of None removes every trace of the journal.
+
+        What was observed of the line goes into its history; that is no change.
+        """
         moment = time.time() if now is None else now
         plan = self.plan_commit(publication)
         with self._state.lock():
@@ -146,6 +158,7 @@ class Journal:
             if publication is None:
                 for name in (COMMITTED, PENDING, PROOF):
                     self._state.remove(name)
+                _history.forget(self._state)
             else:
                 if plan.changed:
                     committed = self._state.read(COMMITTED) or {}
@@ -159,6 +172,8 @@ class Journal:
                     )
                 if proof is not None:
                     self._state.write(PROOF, {"proof": proof, "time": rfc3339(moment)})
+                if observation is not None:
+                    _history.note(self._state, observation)
                 self._state.remove(PENDING)
             self._state.release_run()
         if publication is None:
@@ -173,11 +188,13 @@ class Journal:
             plan.add(Change("remove", "journal", PENDING, self._state.read(PENDING)))
         return plan
 
-    def release(self, run: Run) -> None:
+    def release(self, run: Run, observation: Mapping[str, Any] | None = None) -> None:
         """Let the host go without a commit; the pending record stays."""
         with self._state.lock():
             holder = self._state.run_holder()
             if holder is not None and holder.get("run_id") == run.run_id:
+                if observation is not None:
+                    _history.note(self._state, observation)
                 self._state.release_run()
 
 

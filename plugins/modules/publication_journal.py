@@ -46,6 +46,25 @@ options:
       - Foreign things as they are before this run changes them, by name.
     type: dict
     default: {}
+  observation:
+    description:
+      - What was seen of the line now, as RV(homeserver.hardening.line_info#module:line.observation).
+      - V(committed) and V(released) append it to the history of the line's addresses, unless nothing is published. Recording it does not count as a change.
+    type: dict
+    suboptions:
+      time:
+        description:
+          - When it was seen, RFC 3339.
+        type: str
+        required: true
+      ipv4:
+        description:
+          - The line's global IPv4 address.
+        type: str
+      ipv6_prefix:
+        description:
+          - The prefix of the host's IPv6 address.
+        type: str
   state_dir:
     description:
       - The state directory.
@@ -164,6 +183,27 @@ holder:
       description: Until when without another sign of life, in seconds since 1970.
       type: float
   sample: null
+history:
+  description:
+    - Which addresses the line had, oldest first, for O(homeserver.hardening.line_info#module:observed).
+    - It is in the state directory, which only root can read; so it is handed on here. It is removed with the last thing that is published.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    time:
+      description: When it was seen, RFC 3339.
+      type: str
+      sample: "2026-11-24T04:20:00Z"
+    ipv4:
+      description: The line's global IPv4 address, V(none) if it was not known.
+      type: str
+      sample: 192.0.2.1
+    ipv6_prefix:
+      description: The prefix of the host's IPv6 address, V(none) if it was not known.
+      type: str
+      sample: 2001:db8:1:1::/64
+  sample: []
 services:
   description: Every service that may be published now, by the committed record, the pending one, or those of interrupted runs.
   type: list
@@ -264,6 +304,7 @@ def main() -> None:
             "publication": {"type": "dict"},
             "proof": {"type": "dict"},
             "originals": {"type": "dict", "default": {}},
+            "observation": {"type": "dict", "options": {"time": {"type": "str", "required": True}, "ipv4": {"type": "str"}, "ipv6_prefix": {"type": "str"}}},
             "state_dir": {"type": "path", "default": "/var/lib/homeserver"},
             "run_id": {"type": "str"},
             "controller": {"type": "str"},
@@ -305,9 +346,9 @@ def _run(module: AnsibleModule, journal: Journal, run: Run, state: str) -> Plan:
     if state == "committed":
         if module.check_mode:
             return journal.plan_commit(publication)
-        return journal.commit(run, publication, module.params["proof"])
+        return journal.commit(run, publication, module.params["proof"], module.params["observation"])
     if not module.check_mode:
-        journal.release(run)
+        journal.release(run, module.params["observation"])
     return Plan()
 
 

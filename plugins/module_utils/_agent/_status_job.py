@@ -9,10 +9,12 @@ Private to this collection.
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
 
 from .._ddns._memory import Memory
 from .._dns._survey import rfc3339
+from .._history import counted, load
 from .._state import StateDir, StateError
 
 
@@ -25,6 +27,8 @@ def run(options: argparse.Namespace, state: StateDir) -> dict[str, Any]:
         return {"message": str(error), "exit_status": 1}
     published = {rtype: list(item.values) for rtype, item in memory.published.items() if item.values}
     last = memory.last or {}
+    entries, now = load(state), rfc3339(time.time())
+    line = {key: counted(entries, key, now) for key in ("ipv4", "ipv6_prefix")}
     lines = []
     if memory.name:
         records = ", ".join(f"{rtype} {' '.join(values)}" for rtype, values in published.items())
@@ -36,6 +40,7 @@ def run(options: argparse.Namespace, state: StateDir) -> dict[str, Any]:
         lines.append(f"stopped since {memory.stop.get('since')}: {memory.stop.get('reason')}")
     elif memory.failures:
         lines.append(f"failed {memory.failures} times in a row; next try after {rfc3339(memory.not_before)}")
+    lines += [_stability(text, line[key]) for key, text in (("ipv4", "IPv4 address"), ("ipv6_prefix", "IPv6 prefix")) if line[key]["observed_days"] is not None]
     if holder is not None:
         lines.append(f"the playbook run {holder.get('run_id')} is changing this host now")
     return {
@@ -50,5 +55,11 @@ def run(options: argparse.Namespace, state: StateDir) -> dict[str, Any]:
             "stopped": None if memory.stop is None else {"since": memory.stop.get("since"), "reason": memory.stop.get("reason")},
             "last": memory.last,
         },
+        "line": line,
         "run": None if holder is None else holder.get("run_id"),
     }
+
+
+def _stability(what: str, found: dict[str, Any]) -> str:
+    days, changes = found["stable_days"], found["changes"]
+    return f"line: {what} stable for {days} day{'' if days == 1 else 's'}, changed {changes} time{'' if changes == 1 else 's'}"

@@ -21,6 +21,8 @@ from .._dns._lookup import Resolver, Server, find_delegation
 from .._dns._name import DnsError, name_to_text
 from .._dns._survey import rfc3339
 from .._dns._wire import TYPES
+from .._history import forget as forget_history
+from .._history import note, prefix_of
 from .._plan import Plan, compare
 from .._state import StateDir, StateError
 from ._config import RTYPES, Config
@@ -81,6 +83,7 @@ class Engine:
         self._run_id = run_id
         self._parts = parts or Parts()
         self._memory = Memory()
+        self._seen: dict[str, str] = {}
         self._outcome = Outcome(UNCHANGED, "", name=config.full_name)
 
     def present(self) -> Outcome:
@@ -189,12 +192,19 @@ class Engine:
         if not same or now - float((memory.last or {}).get("moment", 0)) >= 3600:
             memory.last = {"result": outcome.result, "exit_status": outcome.exit_status, "message": outcome.message, "time": rfc3339(now), "moment": int(now)}
         memory.save(self._state)
+        if self._seen:
+            prefix = prefix_of(self._seen["ipv6"]) if "ipv6" in self._seen else None
+            note(self._state, {"time": rfc3339(now), "ipv4": self._seen.get("ipv4"), "ipv6_prefix": prefix})
 
     # -- publish ----------------------------------------------------------------------------------------------------------------------------
 
     def _present(self) -> None:
         driver = self._parts.driver(self._config, self._secret)
         wanted, problems = self._wanted()
+        # What was typed was not seen, and what a doubtful source says is believed once it is confirmed.
+        source = self._config.address_source
+        seen = {family: wanted[RTYPES[family]].values[0] for family in self._config.families if source != "static" and RTYPES[family] in wanted}
+        self._seen = {} if source in _DOUBTFUL else seen
         current = driver.read(["A", "AAAA"])
         self._show_before(current)
         self._refuse_foreign(current, wanted)
@@ -205,6 +215,7 @@ class Engine:
         if waiting:
             self._finish(UNCHANGED, waiting)
             return
+        self._seen = seen
         self._outcome.plan = plan
         self._outcome.changed = plan.changed
         self._outcome.after = {rtype: list(wanted.get(rtype, current.get(rtype, RecordSet())).values) for rtype in ("A", "AAAA")}
@@ -395,6 +406,7 @@ class Engine:
 
     def _leave_no_trace(self) -> None:
         self._state.remove(FILE)
+        forget_history(self._state)
         if self._memory.made_directory:
             self._state.remove_if_empty()
 
@@ -412,8 +424,10 @@ def forget(state: StateDir, apply: bool) -> Outcome:
     """Forget what was published without taking it back."""
     memory = Memory.load(state)
     left = [{"type": rtype, "records": list(item.values)} for rtype, item in {**memory.published, **memory.intended}.items() if item.values]
-    if apply and state.remove(FILE) and memory.made_directory:
-        state.remove_if_empty()
+    if apply and state.remove(FILE):
+        forget_history(state)
+        if memory.made_directory:
+            state.remove_if_empty()
     message = f"{memory.name} was left as it is" if memory.name else "this host publishes no name"
     return Outcome(UNCHANGED, message, name=memory.name, left=left)
 

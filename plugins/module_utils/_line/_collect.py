@@ -25,6 +25,7 @@ from typing import Any
 
 from .._address._classify import GLOBAL, address_class
 from .._address._interfaces import NetlinkError, Network, read_network
+from .._history import entries_of
 from .._portmap._errors import NoNatError, PortmapError
 from .._portmap._service import Selection, open_gateway
 from . import _echo as echo
@@ -61,6 +62,7 @@ class Observed:
     wan_address: str | None = None
     static: bool | None = None
     inbound: Sequence[dict[str, Any]] = ()
+    history: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ class _Collector:
             self._add("told", "observed.static", {"static": observed.static})
         for row in observed.inbound:
             self._add("inbound", f"observed.inbound {row['family']} {row['protocol']} {row['port']}", dict(row))
+        if observed.history:
+            self._add("history", "observed.history", {"entries": [dict(entry) for entry in observed.history]})
 
     def _history(self) -> None:
         path = self._request.history
@@ -224,11 +228,8 @@ class _Collector:
             return
         try:
             with open(path, encoding="utf-8") as file:
-                data = json.loads(file.read(_HISTORY_SIZE))
-            entries = data["entries"] if isinstance(data, dict) else data
-            if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-                raise ValueError("it holds no list of entries")
-        except (OSError, ValueError, KeyError) as error:
+                entries = entries_of(json.loads(file.read(_HISTORY_SIZE)))
+        except (OSError, ValueError) as error:
             self._add("history", path, None, f"cannot be read: {error}")
             return
         self._add("history", path, {"entries": entries})

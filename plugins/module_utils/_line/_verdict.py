@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._address._classify import GLOBAL, address_class
+from .._history import prefix_of
 from ._decide import Decision, decide
 from ._map_e import MapAddress, MapRule, hints, known_rules, matching
 from ._readings import Facts, Reading, gather
@@ -157,7 +158,7 @@ def _map_e(facts: Facts, decision: Decision, computed: Sequence[MapAddress]) -> 
 
 def _observation(wan: str | None, own6: Any, now: str) -> dict[str, Any]:
     """Return what to remember of this look, to know later how long the addresses stay."""
-    prefix = str(ipaddress.IPv6Network((own6["address"], 64), strict=False)) if own6 else None
+    prefix = prefix_of(own6["address"]) if own6 else None
     return {"time": now, "ipv4": wan if wan and address_class(wan) == GLOBAL else None, "ipv6_prefix": prefix}
 
 

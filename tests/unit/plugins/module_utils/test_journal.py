@@ -25,7 +25,7 @@ def names(status):
 
 
 def test_reading_creates_nothing(journal, tmp_path):
-    assert journal.status() == {"committed": None, "pending": None, "proof": None, "holder": None}
+    assert journal.status() == {"committed": None, "pending": None, "proof": None, "holder": None, "history": []}
     assert journal.plan_pending(A).changed
     assert os.listdir(tmp_path) == []
 
@@ -153,3 +153,45 @@ def test_every_name_that_may_be_published_is_remembered(journal):
     journal.begin(OTHER, {"services": [], "name": "c.example"}, {}, break_run="run1")
     journal.begin(RUN, {"services": [], "name": ""}, {}, break_run="run2")
     assert _journal.known_names(journal.status()) == ["a.example", "b.example", "c.example"]
+
+
+def look(hour, ipv4="44.1.1.1"):
+    return {"time": f"2026-01-01T{hour:02}:00:00Z", "ipv4": ipv4, "ipv6_prefix": None}
+
+
+def test_a_run_notes_what_it_saw_of_the_line_and_that_is_no_change(journal, tmp_path):
+    journal.begin(RUN, A, {})
+    journal.commit(RUN, A, None, look(1))
+    journal.begin(OTHER, A, {})
+    assert not journal.commit(OTHER, A, None, look(2, "44.1.1.2")).changed
+    assert journal.status()["history"] == [look(1), look(2, "44.1.1.2")]
+    # A run of some of the steps, one that saw nothing, and one that does not hold the host any more.
+    journal.begin(RUN, B, {})
+    journal.release(OTHER, look(3, "44.1.1.9"))
+    journal.release(RUN, look(3, "44.1.1.3"))
+    journal.release(RUN, look(4, "44.1.1.9"))
+    journal.begin(RUN, A, {})
+    journal.commit(RUN, A, None)
+    assert [entry["ipv4"] for entry in journal.status()["history"]] == ["44.1.1.1", "44.1.1.2", "44.1.1.3"]
+    # With the last service goes the history.
+    journal.begin(RUN, None, {})
+    assert len(journal.status()["history"]) == 3
+    journal.commit(RUN, None, None, look(5))
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_dynamic_dns_needs_still_outlives_the_publication(journal, tmp_path):
+    journal.begin(RUN, A, {})
+    journal.commit(RUN, A, None, look(1))
+    (tmp_path / "state" / "ddns.json").write_text("{}")
+    journal.begin(RUN, None, {})
+    journal.commit(RUN, None, None)
+    assert journal.status()["history"] == [look(1)]
+
+
+def test_a_damaged_history_keeps_nobody_from_publishing(journal, tmp_path):
+    journal.begin(RUN, A, {})
+    (tmp_path / "state" / "line.json").write_text("{")
+    assert journal.status()["history"] == []
+    journal.commit(RUN, A, None, look(1))
+    assert journal.status()["history"] == [look(1)]

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,24 @@ def test_it_runs_alone(bundle: Path, tmp_path: Path) -> None:
     done = run(bundle, "ddns", "--state-dir", state, "--config", str(tmp_path / "none.json"))
     assert (done.returncode, done.stderr, "run the role ddns" in done.stdout) == (12, "", True)
     assert not os.path.exists(state)
+
+
+def test_status_says_how_long_the_addresses_have_stayed(bundle: Path, tmp_path: Path) -> None:
+    def said() -> tuple[list[str], dict[str, object]]:
+        data = json.loads(run(bundle, "status", "--json", "--state-dir", str(tmp_path)).stdout)
+        return [text for text in data["message"].splitlines() if text.startswith("line:")], data["line"]["ipv4"]
+
+    assert said() == ([], {"stable_days": None, "changes": 0, "observed_days": None})
+    now = datetime.now(timezone.utc)
+    entries = [
+        {"time": (now - timedelta(days=days, hours=1)).isoformat(), "ipv4": address, "ipv6_prefix": "2a0d::/64"}
+        for days, address in ((40, "44.1.1.1"), (12, "44.1.1.2"), (0, "44.1.1.2"))
+    ]
+    (tmp_path / "line.json").write_text(json.dumps({"entries": entries}))
+    assert said() == (
+        ["line: IPv4 address stable for 12 days, changed 1 time", "line: IPv6 prefix stable for 40 days, changed 0 times"],
+        {"stable_days": 12, "changes": 1, "observed_days": 40},
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._memory
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._result import DdnsError, Outcome
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._authority import Answer
 from ansible_collections.homeserver.hardening.plugins.module_utils._dns._lookup import Server
+from ansible_collections.homeserver.hardening.plugins.module_utils._history import load
 from ansible_collections.homeserver.hardening.plugins.module_utils._state import StateDir
 
 SECRET = "c2VjcmV0c2VjcmV0c2VjcmV0"
@@ -418,7 +419,8 @@ def test_quiet_host_writes_once_an_hour(world: World, host: Host) -> None:
     assert "write" not in world.log
     world.now += 300
     host.present()
-    assert world.log.count("write") == 1
+    # What it remembers of itself, and of the line.
+    assert world.log.count("write") == 2
 
 
 def test_holder_of_the_host_is_respected(world: World, host: Host) -> None:
@@ -447,3 +449,55 @@ def test_secret_is_nowhere_in_the_memory_or_the_outcome(world: World, host: Host
     assert SECRET not in json.dumps(outcome.as_data())
     assert SECRET not in (host.path / FILE).read_text()
     assert ((host.path / FILE).stat().st_mode & 0o777, host.path.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def seen(host: Host) -> list[tuple[Any, Any]]:
+    return [(entry["ipv4"], entry["ipv6_prefix"]) for entry in load(StateDir(str(host.path)))]
+
+
+def test_every_run_remembers_what_it_saw_of_the_line(world: World, host: Host) -> None:
+    host.settings["families"] = ["ipv4", "ipv6"]
+    host.present(apply=False)
+    assert not host.path.exists()
+    host.present()
+    assert seen(host) == [("20.1.1.1", "2a00::/64")]
+    # A server that is down says nothing about the line; the prefix counts, not the host's part.
+    world.now += 4000
+    world.addresses.update(ipv4="20.1.1.2", ipv6="2a00::2")
+    world.error = RetryLater("down")
+    assert host.present().result == "retry"
+    assert seen(host)[1:] == [("20.1.1.2", "2a00::/64")]
+    world.now += 4000
+    world.addresses["ipv4"] = DdnsError("no_address", "none")
+    host.present()
+    assert seen(host)[2:] == [(None, "2a00::/64")]
+    world.error = None
+    assert host.absent().result == "ok"
+    assert not host.path.exists()
+
+
+def test_what_was_typed_was_not_seen(world: World, host: Host) -> None:
+    host.settings.update(address_source="static", addresses=["20.1.1.1"])
+    assert host.present().result == "ok"
+    assert seen(host) == []
+
+
+def test_a_doubtful_address_is_remembered_once_it_is_confirmed(world: World, host: Host) -> None:
+    host.settings.update(address_source="router")
+    host.present()
+    world.addresses["ipv4"] = "20.1.1.2"
+    assert "for the first time" in host.present().message
+    assert seen(host) == [("20.1.1.1", None)]
+    host.present()
+    assert seen(host) == [("20.1.1.1", None), ("20.1.1.2", None)]
+
+
+def test_the_history_stays_with_what_else_is_published(world: World, host: Host) -> None:
+    host.present()
+    (host.path / "publication.json").write_text("{}")
+    host.absent()
+    assert seen(host) == [("20.1.1.1", None)]
+    host.present()
+    (host.path / "publication.json").unlink()
+    forget(StateDir(str(host.path)), apply=True)
+    assert seen(host) == []

@@ -241,10 +241,12 @@ def test_nothing_is_asked_unless_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_the_user_says() -> None:
     text = "2: eth0: <UP,LOWER_UP>\n    inet 192.168.1.5/24 scope global eth0\n"
-    said = Observed(text, "100.64.1.1", True, [{"family": "ipv6", "protocol": "tcp", "port": 443}])
+    seen = [{"time": "2026-01-01T00:00:00Z", "ipv4": "44.1.1.1", "ipv6_prefix": None}]
+    said = Observed(text, "100.64.1.1", True, [{"family": "ipv6", "protocol": "tcp", "port": 443}], seen)
     found = {reading.kind: reading for reading in collect(Request(observed=said, methods=[]), NOWHERE)}
     assert {"interfaces", "wan", "told", "inbound"} <= set(found)
     assert found["interfaces"].source == "observed.interfaces"
+    assert found["history"].value == {"entries": seen}
     assert dict(found["wan"].value or {})["address"] == "100.64.1.1"
     assert set(found) <= set(KINDS)
 
