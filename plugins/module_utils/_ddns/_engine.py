@@ -192,7 +192,7 @@ class Engine:
         if not same or now - float((memory.last or {}).get("moment", 0)) >= 3600:
             memory.last = {"result": outcome.result, "exit_status": outcome.exit_status, "message": outcome.message, "time": rfc3339(now), "moment": int(now)}
         memory.save(self._state)
-        if self._seen:
+        if self._seen and memory.owned:
             prefix = prefix_of(self._seen["ipv6"]) if "ipv6" in self._seen else None
             note(self._state, {"time": rfc3339(now), "ipv4": self._seen.get("ipv4"), "ipv6_prefix": prefix})
 

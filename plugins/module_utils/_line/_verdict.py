@@ -10,7 +10,6 @@ Private to this collection: no compatibility is promised to code outside it.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any
 

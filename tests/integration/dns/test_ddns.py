@@ -310,6 +310,10 @@ class Agent:
         assert base64.b64decode(SECRET).hex() not in done.stdout
         return done.returncode, json.loads(done.stdout)
 
+    def line(self) -> list[str]:
+        """The IPv4 addresses that it remembers of the line."""
+        return [entry["ipv4"] for entry in json.loads((self.directory / "state" / "line.json").read_text())["entries"]]
+
 
 @pytest.fixture
 def agent(publish: Module, tmp_path: Path) -> Agent:
@@ -360,8 +364,10 @@ def test_agent_believes_a_doubtful_source_only_the_second_time(bind: Bind, agent
     status, result = agent.run(address_command=["/bin/echo", "20.30.41.21"])
     assert (status, result["result"], "for the first time" in result["message"]) == (0, "unchanged", True)
     assert records(bind) == [["20.30.41.20"]] * 2
+    assert agent.line() == ["20.30.41.20"]
     assert agent.run()[0] == 0
     assert records(bind) == [["20.30.41.21"]] * 2
+    assert agent.line() == ["20.30.41.20", "20.30.41.21"]
 
 
 def test_agent_keeps_the_record_when_the_address_is_not_public(bind: Bind, agent: Agent) -> None:

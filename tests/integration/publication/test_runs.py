@@ -106,6 +106,24 @@ def test_a_whole_run_and_its_repetition(play):
     assert "changed=0" in play.run(*tasks).stdout
 
 
+def test_what_a_run_saw_of_the_line_is_handed_to_the_next_one(play, tmp_path):
+    def commit(**more):
+        return play.run(
+            play.journal("pending", publication=publication("a")), play.journal("committed", publication=publication("a"), **more), options=["-v"]
+        ).stdout
+
+    seen = {"time": "2026-01-01T00:00:00Z", "ipv4": "44.1.1.1", "ipv6_prefix": None}
+    commit()
+    assert "changed=0" in commit(observation=seen)
+    assert json.loads((tmp_path / "state" / "line.json").read_text(encoding="utf-8")) == {"entries": [seen]}
+    # Check mode writes none, and a run that read no line hands none over.
+    play.run(play.journal("committed", publication=publication("a"), observation={**seen, "ipv4": "44.1.1.2"}), options=["--check"])
+    assert "44.1.1.1" in commit(observation="{{ nothing.line.observation | default(omit) }}")
+    assert json.loads((tmp_path / "state" / "line.json").read_text(encoding="utf-8")) == {"entries": [seen]}
+    play.run(play.journal("pending"), play.journal("committed"))
+    assert not (tmp_path / "state").exists()
+
+
 def test_mistakes_in_the_request_are_listed_with_reason_and_remedy(play):
     services = [{"name": "a", "port": 70000}, {"name": "b", "port": 445}, {"name": "c", "port": 80, "protocol": "sctp"}]
     failed = play.run({f"{COLLECTION}.publication_plan": {"services": services}})

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._address._classify import address_class
+from ansible_collections.homeserver.hardening.plugins.module_utils._history import remember
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._decide import WEAKER
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._readings import Reading
-from ansible_collections.homeserver.hardening.plugins.module_utils._history import remember
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._verdict import judge
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line import line_cases as cases
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line.line_cases import LINES, Line
