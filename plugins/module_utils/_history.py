@@ -45,17 +45,22 @@ def prefix_of(address: str) -> str:
 
 
 def remember(entries: Sequence[Mapping[str, Any]], now: str, ipv4: str | None, ipv6_prefix: str | None) -> list[dict[str, Any]]:
-    """Return the history with one more look. Looks that saw the same as the one before and the one after are not kept."""
+    """Return the history with one more look. Looks that saw the same as the one before and the one after are not kept.
+
+    A look within an hour of the last one that contradicts it in nothing is not kept either.
+    """
     kept = [dict(entry) for entry in entries]
     new = {"time": now, "ipv4": ipv4, "ipv6_prefix": ipv6_prefix}
 
     def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return all(one.get(key) == other.get(key) for key in _KEYS)
 
-    if len(kept) >= 2 and same(kept[-1], new) and same(kept[-2], new):
+    if kept and all(new[key] in (None, kept[-1].get(key)) for key in _KEYS):
         last, moment = _time(kept[-1].get("time")), _time(now)
-        if last is None or moment is None or abs(moment - last) >= _QUIET:
-            kept[-1] = new
+        if last is not None and moment is not None and abs(moment - last) < _QUIET:
+            return kept
+    if len(kept) >= 2 and same(kept[-1], new) and same(kept[-2], new):
+        kept[-1] = new
     else:
         kept.append(new)
     return kept[-_MAX_ENTRIES:]

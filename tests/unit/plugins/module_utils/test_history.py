@@ -38,10 +38,19 @@ def test_a_quiet_line_is_written_once_an_hour(state: StateDir) -> None:
     for time in times:
         _history.note(state, look(time))
         seen.append(_history.load(state))
-    assert [entry["time"] for entry in seen[-1]] == ["2026-01-01T00:00:00Z", "2026-01-01T02:05:00Z"]
-    assert sum(earlier != later for earlier, later in zip(seen, seen[1:])) == 3
+    assert [entry["time"] for entry in seen[-1]] == ["2026-01-01T00:00:00Z", "2026-01-01T02:00:00Z"]
+    assert sum(earlier != later for earlier, later in zip(seen, seen[1:])) == 2
     _history.note(state, look("2026-01-01T02:56:00Z", "44.1.1.2"))
     assert [entry["ipv4"] for entry in _history.load(state)] == ["44.1.1.1", "44.1.1.1", "44.1.1.2"]
+
+
+def test_who_knows_less_adds_nothing_and_who_knows_more_does(state: StateDir) -> None:
+    _history.note(state, look("2026-01-01T00:00:00Z", ipv6_prefix="2a0d::/64"))
+    _history.note(state, look("2026-01-01T00:05:00Z"))
+    assert len(_history.load(state)) == 1
+    _history.note(state, look("2026-01-01T01:05:00Z"))
+    _history.note(state, look("2026-01-01T01:10:00Z", ipv6_prefix="2a0d::/64"))
+    assert [entry["ipv6_prefix"] for entry in _history.load(state)] == ["2a0d::/64", None, "2a0d::/64"]
 
 
 def test_a_clock_that_was_wrong_does_not_stop_the_history() -> None:
