@@ -18,6 +18,7 @@ _ARGUMENTS = {
     "interfaces": {"type": "list", "elements": "dict"},
     "default_routes": {"type": "list", "elements": "dict", "default": []},
     "mapping": {"type": "dict", "default": {}},
+    "line": {"type": "dict"},
     "peers": {"type": "list", "elements": "dict", "default": []},
     "vantages": {"type": "raw", "default": []},
     "on_problem": {"type": "str", "default": "fail", "choices": ["fail", "report"]},
@@ -50,7 +51,7 @@ class ActionModule(ActionBase):
             return _fail(result, problems)
         if arguments["interfaces"] is None:
             return result
-        readings = _publication.Readings(arguments["interfaces"], arguments["default_routes"], arguments["mapping"])
+        readings = _publication.Readings(arguments["interfaces"], arguments["default_routes"], arguments["mapping"], arguments["line"])
         plan = _publication.plan_publication(request.services, readings, [_read_peer(peer) for peer in arguments["peers"]], arguments["adopt"])
         data = plan.as_data()
         name = str((task_vars or {}).get("inventory_hostname", ""))

@@ -136,6 +136,26 @@ options:
               - The port that was asked from outside.
             type: int
             required: true
+      history:
+        description:
+          - The addresses that the line had before, as RV(homeserver.hardening.publication_journal#module:history), instead of the file O(history).
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          time:
+            description:
+              - When it was seen, RFC 3339.
+            type: str
+            required: true
+          ipv4:
+            description:
+              - The line's global IPv4 address.
+            type: str
+          ipv6_prefix:
+            description:
+              - The prefix of the host's IPv6 address.
+            type: str
   history:
     description:
       - A JSON file with the addresses that the line had before, C({"entries":[{"time", "ipv4", "ipv6_prefix"}]}). It is read only.
@@ -632,6 +652,126 @@ services:
           returned: always
           type: int
           sample: 5648
+interfaces:
+  description:
+    - One row for each address of this host, in the kernel's order, as M(homeserver.hardening.address_info) returns them.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The interface.
+      returned: always
+      type: str
+      sample: eth0
+    address:
+      description: The address.
+      returned: always
+      type: str
+      sample: 192.168.1.20
+    family:
+      description: V(ipv4) or V(ipv6).
+      returned: always
+      type: str
+      sample: ipv4
+    prefix_length:
+      description: The length of the prefix.
+      returned: always
+      type: int
+      sample: 24
+    address_class:
+      description: The class, as in M(homeserver.hardening.address_info).
+      returned: always
+      type: str
+      sample: private
+    kind:
+      description: The kernel's word for a virtual interface, for example V(bridge), V(vlan) or V(wireguard). V(null) for a physical one.
+      returned: always
+      type: str
+      sample: vlan
+    up:
+      description: Whether the interface is switched on and has a carrier.
+      returned: always
+      type: bool
+      sample: true
+    temporary:
+      description: Whether this is a privacy address (RFC 8981), which the host replaces by itself.
+      returned: always
+      type: bool
+      sample: false
+    deprecated:
+      description: Whether its preferred lifetime is over.
+      returned: always
+      type: bool
+      sample: false
+    tentative:
+      description: Whether it cannot be used, because nobody proved yet that no neighbour has it, or a neighbour does.
+      returned: always
+      type: bool
+      sample: false
+    dynamic:
+      description: Whether it comes from a lease or from a router's announcement.
+      returned: always
+      type: bool
+      sample: true
+    valid_lifetime:
+      description: For how many seconds it remains. V(null) is for ever.
+      returned: always
+      type: int
+      sample: 86123
+    preferred_lifetime:
+      description: For how many seconds it is used for new connections. V(null) is for ever.
+      returned: always
+      type: int
+      sample: 14123
+    on_default_route:
+      description: Whether its interface carries a default route of its family.
+      returned: always
+      type: bool
+      sample: true
+    publish_candidate:
+      description:
+        - Whether the address is fit for public DNS as far as the host can tell.
+        - It is of class V(global), neither temporary nor deprecated nor tentative, and its interface is up. There is a default route of its family.
+          Of several interfaces, only that of the best default route counts, if it has such an address.
+          Interfaces of containers, virtual machines and overlays count only if they carry the default route.
+        - Several addresses can be candidates.
+      returned: always
+      type: bool
+      sample: false
+default_routes:
+  description:
+    - Where the host sends what is for the Internet, the best route of each family first.
+    - Only the main routing table is read.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    family:
+      description: V(ipv4) or V(ipv6).
+      returned: always
+      type: str
+      sample: ipv4
+    gateway:
+      description: The router's address. V(null) on point-to-point links.
+      returned: always
+      type: str
+      sample: 192.168.1.1
+    interface:
+      description: The interface.
+      returned: always
+      type: str
+      sample: eth0
+    source:
+      description: The address that the host sends from. For IPv6 it may be a temporary one, which must not be published.
+      returned: always
+      type: str
+      sample: 192.168.1.20
+    metric:
+      description: The kernel's metric. Lower is better.
+      returned: always
+      type: int
+      sample: 100
 elapsed:
   description: How many seconds the readings took.
   returned: always
@@ -643,6 +783,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._address._interfaces import NetlinkError, read_network
 from ..module_utils._line._collect import DEFAULT_METHODS, METHODS, Observed, Request, RequestError, collect, now_text
 from ..module_utils._line._map_e import RuleError, known_rules, rule_from
 from ..module_utils._line._parse import ParseError, address_from
@@ -661,6 +802,7 @@ def argument_spec():
 
     port = {"type": "int", "required": True}
     rule = {name: text(required=True) for name in ("name", "ipv6_prefix", "ipv4_prefix")}
+    history = rows(time=text(required=True), ipv4=text(), ipv6_prefix=text())
     proof = rows(family=text(choices=["ipv4", "ipv6"], required=True), protocol=text(choices=["tcp", "udp"], required=True), port=port)
     return {
         "stun_servers": {"type": "list", "elements": "str", "default": []},
@@ -672,7 +814,7 @@ def argument_spec():
         "observed": {
             "type": "dict",
             "default": {},
-            "options": {"interfaces": text(), "wan_address": text(), "static": {"type": "bool"}, "inbound": proof},
+            "options": {"interfaces": text(), "wan_address": text(), "static": {"type": "bool"}, "inbound": proof, "history": history},
         },
         "history": {"type": "path"},
         "services": rows(name=text(required=True), protocol=text(choices=["tcp", "udp"], required=True), external_port=port),
@@ -686,15 +828,22 @@ def main():
     params = module.params
     seen = params["observed"]
     start = time.monotonic()
-    result = {"changed": False, "line": None, "services": [], "elapsed": 0.0}
+    result = {"changed": False, "line": None, "services": [], "interfaces": [], "default_routes": [], "elapsed": 0.0}
+    try:
+        network = read_network()
+        result["interfaces"] = [row.as_data() for row in network.addresses]
+        result["default_routes"] = [route.as_data() for route in network.default_routes]
+    except NetlinkError:
+        # The reading of the interfaces says why, and the line is judged by what else is known.
+        network = None
     try:
         check_services(params["services"])
         check_services(seen.get("inbound") or [], "observed.inbound", "port")
         rules = [*known_rules(), *(rule_from(rule) for rule in params["map_rules"])]
         wan = address_from(seen["wan_address"], "observed.wan_address") if seen.get("wan_address") else None
-        observed = Observed(seen.get("interfaces") or None, wan, seen.get("static"), seen.get("inbound") or [])
+        observed = Observed(seen.get("interfaces") or None, wan, seen.get("static"), seen.get("inbound") or [], seen.get("history") or [])
         names = ("stun_servers", "echo_urls", "gateway", "interface", "methods")
-        readings = collect(Request(*(params[name] for name in names), observed, params["history"], params["timeout"]))
+        readings = collect(Request(*(params[name] for name in names), observed, params["history"], params["timeout"]), network)
     except (RequestError, RuleError, ParseError) as error:
         module.fail_json(msg=str(error), **result)
     result["elapsed"] = round(time.monotonic() - start, 3)

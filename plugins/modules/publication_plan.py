@@ -46,6 +46,11 @@ options:
       - What M(homeserver.hardening.port_mapping_info) returned.
     type: dict
     default: {}
+  line:
+    description:
+      - What M(homeserver.hardening.line_info) returned as RV(homeserver.hardening.line_info#module:line). Then its verdict counts, and a port that
+        a shared address does not have is refused. If omitted, the line is judged by the host's addresses and the router's word alone.
+    type: dict
   peers:
     description:
       - Other hosts of the same run, each with C(host), C(services) and C(wan_address). Hosts behind one address share its ports.
@@ -111,7 +116,9 @@ plan:
       type: dict
       contains:
         verdict:
-          description: One of V(public_direct), V(nat_single), V(cgn), V(double_nat_or_cgn), V(nat_unknown), V(no_ipv4), V(offline).
+          description:
+            - With O(line), that of M(homeserver.hardening.line_info).
+            - Else one of V(public_direct), V(nat_single), V(cgn), V(double_nat_or_cgn), V(nat_unknown), V(no_ipv4), V(offline).
           type: str
           sample: nat_single
         blocked_by:
@@ -142,6 +149,45 @@ plan:
         mapping_reason:
           description: Why none was found.
           type: str
+        confidence:
+          description: How sure the verdict is. From O(line), V(none) without it.
+          type: str
+        verdict_reasons:
+          description: What it rests on. From O(line), V(none) without it.
+          type: list
+          elements: str
+        candidates:
+          description: What the line may be. From O(line), V(none) without it.
+          type: list
+          elements: str
+        inbound_ipv4:
+          description: Whether something can come in over IPv4. From O(line), V(none) without it.
+          type: str
+        inbound_ipv6:
+          description: The same for IPv6. From O(line), V(none) without it.
+          type: str
+        ports:
+          description: The external ports that can be this line's over IPv4. From O(line), V(none) without it.
+          type: list
+          elements: dict
+        map_e:
+          description: The shared address and the port set. From O(line), V(none) without it.
+          type: dict
+        address_stability:
+          description: Whether the addresses stay. From O(line), V(none) without it.
+          type: dict
+        contradictions:
+          description: Readings that cannot all be true. From O(line), V(none) without it.
+          type: list
+          elements: dict
+        consequences:
+          description: What follows. From O(line), V(none) without it.
+          type: list
+          elements: dict
+        questions:
+          description: What would decide. From O(line), V(none) without it.
+          type: list
+          elements: dict
     possible:
       description: Whether everything that was asked for can be done.
       type: bool

@@ -30,7 +30,20 @@ WAYS: Mapping[str, tuple[str, ...]] = {
     "not_direct": ("path_port_mapping",),
     "no_mapping_for_ipv6": ("path_direct",),
     "port_translation_without_nat": ("same_port",),
+    "port_not_in_set": ("other_port", "ipv6", "pppoe", "provider_global_address", "fixed_ip"),
+    "ds_lite": ("ipv6", "pppoe", "provider_global_address", "fixed_ip"),
+    "nat64_464xlat": ("ipv6", "provider_global_address", "fixed_ip"),
+    "no_ipv4": ("ipv6", "provider_global_address", "fixed_ip"),
 }
+
+#: What stands in the way of IPv4 where M(line_info) says that nothing can come in, by its verdict.
+_BLOCKED_BY: Mapping[str, str] = {"cgn": "wan_shared", "ds_lite": "ds_lite", "nat64_464xlat": "nat64_464xlat", "no_ipv4": "no_ipv4", "offline": "no_route"}
+
+#: What M(line_info) knows beyond what the router and the kernel say; null where it was not asked.
+_FROM_LINE_INFO = (
+    *("confidence", "verdict_reasons", "candidates", "inbound_ipv4", "inbound_ipv6", "ports", "map_e"),
+    *("address_stability", "contradictions", "consequences", "questions"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +54,13 @@ class Readings:
         interfaces: rows of C(address_info).
         default_routes: rows of C(address_info).
         mapping: result of C(port_mapping_info).
+        line: C(line) of C(line_info), None if it was not asked.
     """
 
     interfaces: Sequence[Mapping[str, Any]]
     default_routes: Sequence[Mapping[str, Any]]
     mapping: Mapping[str, Any]
+    line: Mapping[str, Any] | None = None
 
     def publish_address(self, family: str) -> str | None:
         """Return the host's own global address of a family, as far as it is fit to be published."""
@@ -130,7 +145,7 @@ class Publication:
 def judge_line(readings: Readings) -> dict[str, Any]:
     """Return what the readings say about the line: verdict, the reason in the way of IPv4, and the evidence.
 
-    The verdict is one of the words of C(line_info). It is only as sure as what was asked: the host's addresses and the
+    The verdict is one of the words of C(line_info). Where that was not asked, it is only as sure as the host's addresses and the
     router's own statement about its WAN address.
     """
     gateway = readings.gateway
@@ -165,7 +180,26 @@ def judge_line(readings: Readings) -> dict[str, Any]:
         line.update(verdict="double_nat_or_cgn", blocked_by="wan_private")
     else:
         line.update(verdict="nat_unknown", blocked_by="wan_not_global")
+    line.update({key: (readings.line or {}).get(key) for key in _FROM_LINE_INFO})
+    if readings.line is not None:
+        _heed_line_info(line, readings.line)
     return line
+
+
+def _heed_line_info(line: dict[str, Any], found: Mapping[str, Any]) -> None:
+    """Let what more readings say of the line stand over what the router alone says of it.
+
+    What blocks a mapping stays: behind a router without a mapping nothing is published, whatever the line could carry.
+    """
+    verdict = found["verdict"]
+    if verdict == "nat_unknown" and line["verdict"] == "double_nat_or_cgn" and not found["contradictions"]:
+        # Nobody outside was asked, but a router that is connected and has no global address to name says enough.
+        verdict = line["verdict"]
+    line["verdict"] = verdict
+    if verdict not in ("nat_unknown", "public_direct"):
+        line.update(wan_address=found["wan_address"] or line["wan_address"], wan_address_class=found["wan_address_class"] or line["wan_address_class"])
+    if found["inbound_ipv4"] == "blocked":
+        line["blocked_by"] = _BLOCKED_BY.get(verdict, line["blocked_by"] or "wan_not_global")
 
 
 def plan_publication(
@@ -255,6 +289,8 @@ def _plan_family(service: Service, family: str, readings: Readings, line: Mappin
         return FamilyPlan(DIRECT, own, required)
     if service.path == DIRECT or line["blocked_by"]:
         return _impossible(line["blocked_by"] or "not_direct", readings, required)
+    if line["inbound_ipv4"] == "port_set" and not any(row["first"] <= service.external_port <= row["last"] for row in line["ports"]):
+        return _impossible("port_not_in_set", readings, required)
     return FamilyPlan(PORT_MAPPING, line["wan_address"], required)
 
 

@@ -22,6 +22,12 @@ _WIDTH = 6
 #: How many mappings of the router the block lists.
 _MAPPINGS = 6
 
+#: How many port ranges of a shared address the block names.
+_RANGES = 3
+
+#: Consequences that the headline, the line or the ways say already.
+_SAID_ELSEWHERE = ("one_forward", "no_inbound_ipv4", "ipv6_remains", "no_ipv6")
+
 #: Address families by service, as the block names it.
 _Items = dict[str, list[str]]
 
@@ -99,6 +105,8 @@ def render_block(report: Mapping[str, Any], texts: Texts) -> list[str]:
     if report["kind"] in ("publish", "verify", "diagnose", "status") and report["line"]:
         block.picture()
         block.line()
+    if report["kind"] == "diagnose" and report["line"]:
+        block.evidence()
     if report["outcome"] == "impossible":
         block.impossible()
         block.ways()
@@ -141,7 +149,10 @@ class _Block:
             values["services"] = self._join(self._item(service) for service in report["services"] if _impossible_families(service))
         elif kind == "diagnose":
             key = "diagnose"
-            values["summary"] = texts.get(f"diagnosis.{report['line']['verdict']}")
+            line = report["line"]
+            # What the router says and the readings do not contradict can be tried; only the proof decides then.
+            tried = line["verdict"] == "nat_unknown" and line["mapping_available"] and not line["blocked_by"]
+            values["summary"] = texts.get("diagnosis.to_be_tried" if tried else f"diagnosis.{line['verdict']}")
         elif kind == "unpublish":
             key = self._headline_unpublish(values)
         elif kind == "status" and report["pending_since"]:
@@ -202,10 +213,45 @@ class _Block:
         wan = texts.get("wan_value.value", wan_address=line["wan_address"]) if line["wan_address"] else texts.get("wan_value.hidden")
         key = line["blocked_by"] if texts.has(f"why.{line['blocked_by']}") else "other"
         why = texts.get(f"why.{key}", detail=line["mapping_reason"], wan_address=line["wan_address"], wan_class=line["wan_address_class"])
-        self.add(
-            "LINE",
-            texts.get(f"line.{line['verdict']}", wan_address=line["wan_address"], router=line["router_address"] or "?", wan=wan, why=why),
-        )
+        shared = line.get("map_e") or {}
+        ranges = [f"{row['first']}-{row['last']}" for row in line.get("ports") or ()]
+        values = {
+            "wan_address": line["wan_address"] or "?",
+            "router": line["router_address"] or "?",
+            "wan": wan,
+            "why": why,
+            "count": shared.get("count"),
+            "service": shared.get("service") or "MAP-E",
+            "ports": ", ".join(ranges[:_RANGES]) + (", …" if len(ranges) > _RANGES else ""),
+        }
+        candidates = [name for name in line.get("candidates") or () if name != line["verdict"]]
+        if line["verdict"] == "nat_unknown" and candidates and not line["blocked_by"]:
+            self.add("LINE", texts.get("line.candidates", candidates=texts.get("or").join(texts.get(f"kind.{name}") for name in candidates)))
+        elif line["verdict"] == "cgn" and line["wan_address_class"] != "shared_cgn":
+            # The router need not tell: the readings show that somebody beyond it translates.
+            self.add("LINE", texts.get("line.cgn_beyond", **values))
+        else:
+            self.add("LINE", texts.get(f"line.{line['verdict']}", **values))
+
+    def evidence(self) -> None:
+        """Say how long the address stays, what does not fit together, what follows, and what would decide."""
+        line, texts = self.report["line"], self.texts
+        stability = line.get("address_stability") or {}
+        seen = stability.get("ipv4") or {}
+        if stability.get("kind") == "static":
+            self.add("NOTE", texts.get(f"stability.static_{stability['evidence']}"))
+        if seen.get("observed_days"):
+            self.add("NOTE", texts.get("stability.seen", days=seen["stable_days"], changes=seen["changes"], observed=seen["observed_days"]))
+        elif stability.get("kind") == "dynamic":
+            self.add("NOTE", texts.get("stability.dynamic"))
+        for row in line.get("contradictions") or ():
+            self.add("UNSURE", texts.get(f"contradiction.{row['name']}", sources=self._join(row["sources"]) or texts.get("contradiction.own")))
+        values = {"host_address": line["host_address"] or "?", "router": line["router_address"] or "?"}
+        for row in line.get("consequences") or ():
+            if row["name"] not in _SAID_ELSEWHERE:
+                self.add("TODO" if row["name"] == "lan_address_dynamic" else "NOTE", texts.get(f"consequence.{row['name']}", **values))
+        for row in line.get("questions") or ():
+            self.add("TODO", texts.get(f"question.{row['name']}", **values))
 
     def impossible(self) -> None:
         """Say what cannot be, services with one reason together."""
@@ -219,10 +265,14 @@ class _Block:
     def ways(self) -> None:
         seen: list[str] = []
         line = self.report["line"] or {}
+        others: list[str] = []
         for service in self.report["services"]:
             for _family, decision in _impossible_families(service):
                 seen.extend(way for way in decision["ways"] if way not in seen)
+                if "other_port" in decision["ways"]:
+                    others.append(self.texts.get("other_port", service=service["name"], port=_nearest(line["ports"], service["external_port"])))
         values = {
+            "ports": self._join(others),
             "router": line.get("router_address") or "?",
             "wan_address": line.get("wan_address") or "?",
             "host_address": line.get("host_address") or "?",
@@ -348,6 +398,11 @@ def _summarise_name(name: Mapping[str, Any]) -> dict[str, Any]:
         "authorities": len(servers),
         "stale_until": name.get("stale_until") or None,
     }
+
+
+def _nearest(ranges: Sequence[Mapping[str, int]], port: int) -> int:
+    """Return the port of a port set that is nearest to the one that was wanted."""
+    return min((min(max(port, row["first"]), row["last"]) for row in ranges), key=lambda one: (abs(one - port), one))
 
 
 def _impossible_families(service: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -185,6 +185,7 @@ class Lab:
             "ddns_tsig_name": lab["lab_tsig_name"],
             "ddns_tsig_algorithm": lab["lab_tsig_algorithm"],
             "ddns_tsig_secret": lab["lab_tsig_secret"],
+            "homeserver_outside": {"stun_servers": lab["lab_stun_servers"]},
             "homeserver_report_dir": "{{ lookup('ansible.builtin.env', 'HOMESERVER_TEST_REPORTS') | default('/tmp/homeserver-reports', true) }}",
         }
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -31,6 +32,17 @@ def _kind(request: pytest.FixtureRequest, expect: dict[str, Any]) -> None:
     kind = request.node.get_closest_marker("possible")
     if kind is not None and kind.args[0] is not expect["publish"]["possible"]:
         pytest.skip("the line's file expects the other outcome")
+
+
+def assert_diagnosed(lab: lablib.Lab, run: lablib.Run) -> None:
+    """The report says of the line what the line's file expects, and it took neither long nor many tasks."""
+    line, expected = report_of(lab)["line"], lab.vars["lab_expect"]["line"]
+    found = {key: line[key] for key in expected}
+    assert found == expected, json.dumps(line, indent=1)
+    assert line["contradictions"] == [], json.dumps(line["contradictions"], indent=1)
+    tasks = sum(int(number) for number in re.findall(r"\b(?:ok|skipped)=(\d+)", run.output))
+    assert 0 < tasks <= 10, str(run)
+    assert run.seconds <= 12, str(run)
 
 
 @pytest.mark.possible(True)
@@ -124,6 +136,7 @@ class TestPossible:
         run = ok(lab.playbook("homeserver.hardening.diagnose"))
         assert set(run.changed.values()) == {0}, str(run)
         assert lab.vars["lab_wan_address"] in run.output, str(run)
+        assert_diagnosed(lab, run)
 
     def test_path_and_service_are_two_facts(self, home: lablib.Home, lab: lablib.Lab) -> None:
         """With the services stopped, the path is still proved, and the report says that the services do not answer."""
@@ -201,6 +214,7 @@ class TestImpossible:
         """Diagnose says it as well."""
         run = ok(lab.playbook("homeserver.hardening.diagnose"))
         assert set(run.changed.values()) == {0}, str(run)
+        assert_diagnosed(lab, run)
         unchanged()
 
     def test_unpublish(self, lab: lablib.Lab, unchanged: Any) -> None:

@@ -43,6 +43,7 @@ def write_ssh(places: Places, topology: Topology) -> None:
 
 
 def write(places: Places, topology: Topology) -> None:
+    net0 = topology.hosts["internet"].interface("net0")
     common: dict[str, Any] = {
         "ansible_user": "root",
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -60,6 +61,7 @@ def write(places: Places, topology: Topology) -> None:
         "lab_name": topology.server_name,
         "lab_dns_servers": [str(address) for address in topology.authorities],
         "lab_resolver": str(topology.resolver),
+        "lab_stun_servers": [f"{leg.ip}:3478" for leg in (net0.v4, *net0.more_v4)],
         "lab_tsig_name": topology.tsig_name,
         "lab_tsig_algorithm": "hmac-sha256",
         "lab_tsig_secret": topology.tsig_secret,

@@ -138,6 +138,7 @@ def _checks(topology: Topology) -> list[dict[str, str]]:
             checks.append({"host": name, "kind": "upnp", "address": lan, "port": str(topology.upnp_port), "detail": ""})
     for name, address in zip(("internet", "isp"), topology.authorities):
         checks.append({"host": name, "kind": "dns", "address": str(address), "port": "53", "detail": topology.zone})
+    checks.append({"host": "internet", "kind": "stun", "address": str(topology.resolver), "port": "3478", "detail": ""})
     checks.append({"host": "internet", "kind": "resolver", "address": str(topology.resolver), "port": "53", "detail": topology.zone})
     return checks
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -49,7 +50,18 @@ def upnp(address: str, port: int, _detail: str) -> bool:
         return b" 200 " in connection.recv(64)
 
 
-CHECKS = {"ssh": ssh, "dns": dns, "resolver": resolver, "upnp": upnp}
+def stun(address: str, port: int, _detail: str) -> bool:
+    """An answer to a Binding request (RFC 8489)."""
+    request = struct.pack("!HHI", 1, 0, 0x2112A442) + os.urandom(12)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+        connection.settimeout(0.3)
+        connection.connect((address, port))
+        connection.send(request)
+        answer = connection.recv(512)
+    return answer[:2] == b"\1\1" and answer[8:20] == request[8:]
+
+
+CHECKS = {"ssh": ssh, "dns": dns, "resolver": resolver, "upnp": upnp, "stun": stun}
 
 
 def wait(check: dict[str, str], end: float, silent: list[dict[str, str]]) -> None:

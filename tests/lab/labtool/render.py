@@ -37,6 +37,7 @@ def render(topology: Topology, host: Host, public_key: str) -> HostFiles:
         _router(topology, host, out)
     if host.name == "internet":
         _primary(topology, host, out)
+        _stun(host, out)
     if host.name == "isp":
         _provider(topology, host, out)
         _secondary(topology, host, out)
@@ -169,6 +170,16 @@ table inet labisp {{
 }}
 """
     out.enable("nftables.service")
+
+
+def _stun(host: Host, out: HostFiles) -> None:
+    """A STUN server on both addresses, so that two answers come from two places."""
+    net0 = host.interface("net0")
+    addresses = [net0.v4.ip, *(more.ip for more in net0.more_v4), *([net0.v6.ip] if net0.v6 else [])]
+    listening = "".join(f"listening-ip={address}\n" for address in addresses)
+    switches = "stun-only\nno-tls\nno-dtls\nno-tcp\nno-cli\n"
+    out.files["etc/turnserver.conf"] = f"{listening}listening-port=3478\n{switches}userdb=/var/lib/turn/turndb\nlog-file=stdout\n"
+    out.enable("coturn.service")
 
 
 def _zone(topology: Topology) -> str:

@@ -47,6 +47,54 @@ def test_the_line_is_judged_by_its_readings(interfaces, routes, mapping, verdict
     assert (line["verdict"], line["blocked_by"]) == (verdict, blocked)
 
 
+PORTS = [{"first": 5648, "last": 5663}, {"first": 9744, "last": 9759}]
+
+
+def line_info(verdict, inbound, **more):
+    """What line_info says, as far as the plan heeds it."""
+    empty = dict.fromkeys(("wan_address", "wan_address_class", "map_e", "address_stability", "inbound_ipv6"))
+    lists = {key: [] for key in ("verdict_reasons", "candidates", "ports", "contradictions", "consequences", "questions")}
+    return {"verdict": verdict, "inbound_ipv4": inbound, "confidence": "high", **empty, **lists, **more}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "found", "verdict", "blocked"),
+    [
+        (router("20.1.2.3", "global"), line_info("nat_single", "needs_forward"), "nat_single", ""),
+        # A router at home may believe in its global address although the provider translates it once more.
+        (router("20.1.2.3", "global"), line_info("cgn", "blocked"), "cgn", "wan_shared"),
+        (router("20.1.2.3", "global"), line_info("ds_lite", "blocked"), "ds_lite", "ds_lite"),
+        (router("20.1.2.3", "global"), line_info("nat64_464xlat", "blocked"), "nat64_464xlat", "nat64_464xlat"),
+        (router("20.1.2.3", "global"), line_info("offline", "blocked"), "offline", "no_route"),
+        # Where the line is not known, the router's word is tried, and the proof decides.
+        (router("20.1.2.3", "global"), line_info("nat_unknown", "unknown", candidates=["nat_single", "map_e"]), "nat_unknown", ""),
+        # Without a mapping nothing is published, whatever the line could carry.
+        (NO_ROUTER, line_info("nat_single", "needs_forward"), "nat_single", "no_gateway"),
+        (router("10.0.0.7", "private"), line_info("double_nat", "needs_forward"), "double_nat", "wan_private"),
+        # Nobody outside was asked, but the router says enough; not so where something contradicts it.
+        (router(None, None), line_info("nat_unknown", "unknown"), "double_nat_or_cgn", "wan_hidden"),
+        (router(None, None), line_info("nat_unknown", "unknown", contradictions=[{"name": "hops_differ"}]), "nat_unknown", "wan_hidden"),
+    ],
+)
+def test_the_verdict_of_more_readings_stands_over_the_router_s_word(mapping, found, verdict, blocked):
+    line = _publication.judge_line(_publication.Readings([LAN], [ROUTE], mapping, found))
+    assert (line["verdict"], line["blocked_by"]) == (verdict, blocked)
+    assert line["confidence"] == "high"
+
+
+@pytest.mark.parametrize(("port", "possible"), [(80, False), (5647, False), (5648, True), (5663, True), (5664, False), (9750, True)])
+def test_of_a_shared_address_only_the_own_ports_are_published(port, possible):
+    found = line_info("map_e", "port_set", ports=PORTS, wan_address="20.1.2.3", wan_address_class="global")
+    read = _services.read_services([{"name": "http", "port": 80, "external_port": port}])
+    readings = _publication.Readings([LAN], [ROUTE], router("20.1.2.3", "global"), found)
+    publication = _publication.plan_publication(read.services, readings)
+    decision = publication.services[0][1]["ipv4"]
+    assert publication.possible is possible
+    assert decision.path == ("port_mapping" if possible else "impossible")
+    if not possible:
+        assert (decision.reason, decision.ways[0]) == ("port_not_in_set", "other_port")
+
+
 def test_behind_one_router_ports_are_mapped_with_two_numbers():
     publication = plan([{"name": "https", "port": 443, "external_port": 8443}, {"name": "wg", "protocol": "udp", "port": 51820}])
     assert publication.possible
