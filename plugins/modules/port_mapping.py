@@ -71,8 +71,8 @@ options:
   method:
     description:
       - The protocol towards the router.
-      - V(auto) takes V(pcp), then V(upnp), then V(natpmp), whatever answers first in this order. Where the router speaks UPnP too, its list is read all
-        the same, and a mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp).
+      - V(auto) takes V(upnp), then V(pcp), then V(natpmp), whatever answers first in this order. UPnP lists mappings, names their owners and leases them
+        for a week. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp).
       - V(pcp) and V(natpmp) cannot list mappings. What this host made by them is recorded in O(state_dir), for everything else the owner is unknown.
     type: str
     choices: [auto, upnp, pcp, natpmp]

@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, homeserver.hardening contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The method C(auto): PCP, then UPnP, then NAT-PMP; where a router speaks several, each does what it can do best.
+"""The method C(auto): UPnP, then PCP, then NAT-PMP; where a router speaks several, each keeps what was made by it.
 
 Private to this collection.
 
-UPnP lists mappings and names their owners. PCP and NAT-PMP do not, but their records say what this host made by them.
+UPnP comes first, since it lists mappings, names their owners and leases them for a week, and nothing renews a mapping between two runs.
+PCP and NAT-PMP list nothing, but their records say what this host made by them.
 """
 
 from __future__ import annotations
@@ -151,10 +152,7 @@ def open_auto(links: Sequence[Link], address: str | None, is_global: Callable[[s
         raise problem or NoGatewayError("no router answered")
     place = igd.describe()
     members: list[Gateway] = [igd]
-    if pcp is not None and _at(pcp) == (place.address, place.source_address):
-        members.insert(0, pcp)
-    if natpmp is not None and _at(natpmp) == (place.address, place.source_address) and natpmp.list():
-        members.append(natpmp)
+    members += [one for one in (pcp, natpmp) if one is not None and _at(one) == (place.address, place.source_address) and one.list()]
     return JoinedGateway(members) if len(members) > 1 else igd
 
 

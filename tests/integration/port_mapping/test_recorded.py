@@ -161,13 +161,13 @@ def test_a_closed_router_and_a_bad_gateway(home: Home, method: str) -> None:
     assert "UPnP description" in named["msg"]
 
 
-def test_auto_takes_pcp_and_knows_owners_by_upnp(both: Home) -> None:
+def test_auto_takes_upnp_and_keeps_what_pcp_made(both: Home) -> None:
     both.upnpc(both.neighbour, "-e", "camera", "-a", NEIGHBOUR, "80", "81", "tcp", "3600")
     before = both.forwards()
-    both.module("port_mapping", method="upnp", mappings=[WG])
+    both.module("port_mapping", method="pcp", mappings=[WG])
     done = both.module("port_mapping", mappings=[WEB, WG])
     assert [(change["action"], change["name"]) for change in done["plan"]] == [("create", "tcp 80")]
-    assert done["gateway"]["method"] == "pcp"
+    assert done["gateway"]["method"] == "upnp"
     assert not both.module("port_mapping", mappings=[WEB, WG])["changed"]
     refused = both.module("port_mapping", mappings=[{**WEB, "external_port": 81}])
     assert states(refused) == ["foreign"]
