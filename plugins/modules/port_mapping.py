@@ -9,14 +9,14 @@ module: port_mapping
 short_description: Have the router forward ports to this host, or take that back
 version_added: 0.1.0
 description:
-  - Asks the router, by UPnP IGD version 1 or 2, to forward external ports to this host, and takes such mappings back.
+  - Asks the router, by PCP, UPnP IGD version 1 or 2, or NAT-PMP, to forward external ports to this host, and takes such mappings back.
   - Reads first. A mapping that belongs to another host is refused by name, an untagged one that already leads to this host is taken over only
     with O(adopt=true). All mappings are judged before any is written, and one that cannot be had fails the module with nothing changed.
   - Reads every write back, because routers report success for what they did not do. If one fails midway, those before it are taken back.
     A mapping that cannot be removed with O(state=absent) fails the module, but does not keep the others from being removed.
   - Every mapping carries a tag, V(hs:HOSTID:NAME), as its description. Nothing else is ever removed, but for what O(adopt=true) replaces.
   - Never gets another external port than the one that was asked for, unless O(allow_other_external_port=true).
-  - Ports are mapped to the host that runs the module, never to a third one. It needs no root and no program on the host.
+  - Ports are mapped to the host that runs the module, never to a third one. It needs no program on the host, and root only for PCP and NAT-PMP.
 extends_documentation_fragment:
   - homeserver.hardening.attributes
 author:
@@ -64,14 +64,16 @@ options:
         description:
           - For how many seconds to ask, 120 to 604800. V(0) asks for as long as the router allows.
           - IGD version 2 knows nothing longer than a week and turns V(0) into a week. Routers that only take permanent mappings get one.
+          - PCP and NAT-PMP are asked for a day at most.
           - A run renews what has less than half of its lease left, or more than was asked for. That is no change; see RV(mappings[].renewed).
         type: int
         default: 604800
   method:
     description:
       - The protocol towards the router.
-      - V(auto) is V(upnp) for now.
-      - V(pcp) and V(natpmp) are refused in this version.
+      - V(auto) takes V(upnp), then V(pcp), then V(natpmp), whatever answers first in this order. UPnP lists mappings, names their owners and leases them
+        for a week. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp).
+      - V(pcp) and V(natpmp) cannot list mappings. What this host made by them is recorded in O(state_dir), for everything else the owner is unknown.
     type: str
     choices: [auto, upnp, pcp, natpmp]
     default: auto
@@ -137,9 +139,17 @@ options:
   timeout:
     description:
       - For how many seconds at most to search for the router. The search ends with the first good answer.
+      - With PCP and NAT-PMP, for how many seconds to wait for each answer.
     type: float
     default: 3.0
+  state_dir:
+    description:
+      - Where mappings made by PCP and NAT-PMP are recorded on the host, in C(port_mappings.json), readable by its owner only.
+        Whoever knows what is in it can remove them.
+    type: path
+    default: /var/lib/homeserver
 notes:
+  - PCP and NAT-PMP do not say in advance whether a port is free, so check mode cannot tell either.
   - A mapping that the router lists does not prove that the Internet reaches the host. Ask from outside.
   - A mapping ends with its lease unless the module runs again in time. Forwardings that shall last are better made in the router itself.
   - Routers forget mappings when they restart, unless they keep them in a file.
@@ -328,6 +338,11 @@ gateway:
       type: str
       returned: success
       sample: Connected
+    epoch:
+      description: With PCP and NAT-PMP, for how many seconds the router has kept its mappings. V(null) with UPnP alone.
+      type: int
+      returned: success
+      sample: 86400
 left:
   description: With O(state=absent), mappings that lead to this host but do not carry its tag, and were left alone.
   returned: always
@@ -360,7 +375,7 @@ left:
       returned: success
       sample: old tool
     enabled:
-      description: Whether the router says that it is in force.
+      description: Whether the router says that it is in force. With PCP and NAT-PMP, V(false) if the router restarted since or never answered.
       type: bool
       returned: success
       sample: true
@@ -461,6 +476,7 @@ def argument_spec():
         "allow_other_external_port": {"type": "bool", "default": False},
         "require_global_wan": {"type": "bool", "default": True},
         "timeout": {"type": "float", "default": 3.0},
+        "state_dir": {"type": "path", "default": "/var/lib/homeserver"},
     }
 
 
@@ -495,7 +511,7 @@ def main():
         request = request_of(params)
     except ValueError as error:
         module.fail_json(msg=str(error), changed=False, mappings=[], gateway=None, left=[], plan=[])
-    selection = Selection(params["method"], params["gateway"], params["interface"], params["timeout"])
+    selection = Selection(params["method"], params["gateway"], params["interface"], params["timeout"], params["state_dir"])
     result = run(request, selection, module.check_mode)
     for warning in result.warnings:
         module.warn(warning)

@@ -9,7 +9,7 @@ module: port_mapping_info
 short_description: List the port mappings of the router
 version_added: 0.1.0
 description:
-  - Finds the router by UPnP and lists every port mapping that it shows, with its owner, and the router's WAN address.
+  - Finds the router by PCP, UPnP or NAT-PMP and lists every port mapping that it shows, with its owner, and the router's WAN address.
   - Changes nothing. Sends a search to the router and to the LAN of the host, and requests to the router only.
   - Ends with the first good answer. That there is no router that maps ports is an answer and no failure.
 extends_documentation_fragment:
@@ -20,8 +20,9 @@ options:
   method:
     description:
       - The protocol towards the router.
-      - V(auto) is V(upnp) for now.
-      - V(pcp) and V(natpmp) are refused in this version.
+      - V(auto) takes V(upnp), then V(pcp), then V(natpmp), whatever answers first in this order. UPnP lists mappings, names their owners and leases them
+        for a week. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp).
+      - V(pcp) and V(natpmp) cannot list mappings. What this host made by them is recorded in O(state_dir), for everything else the owner is unknown.
     type: str
     choices: [auto, upnp, pcp, natpmp]
     default: auto
@@ -38,8 +39,15 @@ options:
   timeout:
     description:
       - For how many seconds at most to search for the router. The search ends with the first good answer.
+      - With PCP and NAT-PMP, for how many seconds to wait for each answer.
     type: float
     default: 3.0
+  state_dir:
+    description:
+      - Where mappings made by PCP and NAT-PMP are recorded on the host, in C(port_mappings.json), readable by its owner only.
+        Whoever knows what is in it can remove them.
+    type: path
+    default: /var/lib/homeserver
 notes:
   - Some routers do not list forwardings that were made on their own page, and none lists what it opens for IPv6.
 seealso:
@@ -127,8 +135,13 @@ gateway:
       type: str
       returned: success
       sample: Connected
+    epoch:
+      description: With PCP and NAT-PMP, for how many seconds the router has kept its mappings. V(null) with UPnP alone.
+      type: int
+      returned: success
+      sample: 86400
 mappings:
-  description: Every mapping that the router shows.
+  description: Every mapping that the router shows; with PCP and NAT-PMP, those of this host that are recorded and whose lease is not over.
   returned: always
   type: list
   elements: dict
@@ -159,7 +172,7 @@ mappings:
       returned: success
       sample: hs:0123abcd:https
     enabled:
-      description: Whether the router says that it is in force.
+      description: Whether the router says that it is in force. With PCP and NAT-PMP, V(false) if the router restarted since or never answered.
       type: bool
       returned: success
       sample: true
@@ -204,13 +217,14 @@ def argument_spec():
         "gateway": {"type": "str"},
         "interface": {"type": "str"},
         "timeout": {"type": "float", "default": 3.0},
+        "state_dir": {"type": "path", "default": "/var/lib/homeserver"},
     }
 
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
-    result = run_info(Selection(params["method"], params["gateway"], params["interface"], params["timeout"]))
+    result = run_info(Selection(params["method"], params["gateway"], params["interface"], params["timeout"], params["state_dir"]))
     for warning in result.warnings:
         module.warn(warning)
     if result.error is not None:

@@ -28,7 +28,7 @@ class Outcome:
     """What came of it.
 
     Attributes:
-        entries: what the router holds now, by (protocol, external port).
+        entries: what the router holds now, by the (protocol, external port) that it was asked for.
         failures: what could not be removed, and why.
         warnings: what is worth a warning.
     """
@@ -51,8 +51,10 @@ def make(gateway: Gateway, plan: MappingPlan) -> Outcome:
             for entry in step.add:
                 undo.append((False, entry))
                 after = gateway.add(entry)
+                # Another port than the one asked for, where that is allowed.
+                undo[-1] = (False, after)
                 _check_description(entry, after)
-                outcome.entries[after.key] = after
+                outcome.entries[entry.key] = after
     except GatewayError as error:
         raise _take_back(gateway, undo, error) from error
     for row, entry in plan.renewals:
@@ -62,7 +64,7 @@ def make(gateway: Gateway, plan: MappingPlan) -> Outcome:
             row.renewed = False
             outcome.warnings.append(f"mapping {row.name!r} is there, but its lease was not renewed: {error}")
         else:
-            outcome.entries[after.key] = after
+            outcome.entries[entry.key] = after
     return outcome
 
 

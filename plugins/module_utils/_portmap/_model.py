@@ -9,6 +9,7 @@ Private to this collection.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,7 @@ class GatewayInfo:
     source_address: str
     wan_address: str | None
     wan_status: str
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,9 @@ class Capabilities:
 
 class Gateway(ABC):
     """A router that can be asked to map ports."""
+
+    #: Whether the WAN address can be known before something is mapped.
+    tells_wan_address = True
 
     @abstractmethod
     def describe(self) -> GatewayInfo:
@@ -152,3 +157,17 @@ class Gateway(ABC):
     @abstractmethod
     def delete(self, entry: Entry) -> None:
         """Remove a mapping and see that it is gone."""
+
+    def require_global(self, accepts: Callable[[str], bool]) -> None:
+        """Give back a mapping at once if the WAN address that comes with it is not accepted. For routers that tell it only then."""
+        _ = accepts
+
+    def requested_port(self, protocol: str, external_port: int) -> int:
+        """Return the external port that was asked for when a mapping of ours got this one."""
+        _ = protocol
+        return external_port
+
+    def max_lease(self, protocol: str, external_port: int) -> int:
+        """Return the longest lease that a mapping of this port can have."""
+        _ = (protocol, external_port)
+        return self.capabilities().max_lease

@@ -10,31 +10,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._address._classify import address_class, is_publishable
 from .._ownership import OwnershipError, host_id
 from .._plan import Plan
+from .._state import DEFAULT_DIRECTORY
 from ._apply import make, remove
+from ._auto import Kind, open_auto, open_recorded
 from ._discovery import at_location, check_address, discover, is_location
 from ._errors import BadRequestError, GatewayError, NoGatewayError, NoNatError, PortmapError, ProtocolError
 from ._links import Link, read_links
-from ._model import Entry, Gateway, Wanted
+from ._model import MAX_LEASE, Entry, Gateway, Wanted
 from ._planning import Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
+from ._recorded import NatPmpGateway, PcpGateway
+from ._records import Store
 
 METHODS = ("auto", "upnp", "pcp", "natpmp")
+_RECORDED: dict[str, Kind] = {"pcp": PcpGateway, "natpmp": NatPmpGateway}
 _MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 60.0
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which router, and how to speak to it."""
+    """Which router, and how to speak to it.
+
+    C(state_dir) is where mappings are recorded that the router cannot list; without it, C(auto) is UPnP.
+    C(writes) and C(other_port) are set by what is asked for.
+    """
 
     method: str = "auto"
     gateway: str | None = None
     interface: str | None = None
     timeout: float = 3.0
+    state_dir: str | None = None
+    writes: bool = False
+    other_port: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,18 +83,26 @@ def open_gateway(selection: Selection) -> Gateway:
     """Find the router and return it behind the interface that all kinds share."""
     if selection.method not in METHODS:
         raise BadRequestError(f"method {selection.method!r} is unknown: use {', '.join(METHODS)}")
-    if selection.method in ("pcp", "natpmp"):
-        raise BadRequestError(f"method {selection.method!r} is not available in this version: use 'upnp', or 'auto', which tries what is available")
     if not _MIN_TIMEOUT <= selection.timeout <= _MAX_TIMEOUT:
         raise BadRequestError(f"timeout {selection.timeout:g} is out of the range {_MIN_TIMEOUT:g} to {_MAX_TIMEOUT:g} seconds")
+    recorded = _RECORDED.get(selection.method)
+    store = Store(selection.state_dir or DEFAULT_DIRECTORY)
     if selection.gateway and is_location(selection.gateway):
+        if recorded is not None:
+            raise BadRequestError(f"gateway {selection.gateway} is the address of a UPnP description: with method {selection.method} give the router's address")
         location = selection.gateway
         return at_location(location, lambda host: read_links(selection.interface or None, host, shown=location), is_publishable, selection.timeout)
     address = check_address(selection.gateway) if selection.gateway else None
     links = read_links(selection.interface or None, address)
     if address is None and not selection.interface:
         links = _behind_nat(links)
-    return discover(links, is_publishable, selection.timeout, address)
+    if selection.method == "upnp" or (recorded is None and selection.state_dir is None):
+        return discover(links, is_publishable, selection.timeout, address)
+    if recorded is None:
+        return open_auto(links, address, is_publishable, selection.timeout, store, selection.other_port)
+    if selection.writes:
+        store.require_usable()
+    return open_recorded(recorded, links, address, store, selection.timeout, selection.other_port)
 
 
 def _behind_nat(links: list[Link]) -> list[Link]:
@@ -110,6 +130,7 @@ def gateway_data(gateway: Gateway) -> dict[str, Any]:
         "wan_address": info.wan_address,
         "wan_address_class": address_class(info.wan_address) if info.wan_address else None,
         "wan_status": info.wan_status,
+        "epoch": info.epoch,
     }
 
 
@@ -157,7 +178,7 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
     if request.state == "present" and not request.wanted:
         raise BadRequestError("mappings is empty: name at least one mapping, or use state: absent to take all of this host's mappings back")
     try:
-        gateway = opener(selection)
+        gateway = opener(replace(selection, writes=True, other_port=request.allow_other_external_port))
     except NoGatewayError as error:
         if request.state == "present":
             raise
@@ -226,7 +247,11 @@ def _host(gateway: Gateway) -> Host:
 
 def _require_global(gateway: Gateway, data: dict[str, Any]) -> None:
     wan, kind = data["wan_address"], data["wan_address_class"]
+    gateway.require_global(is_publishable)
     if wan is not None and is_publishable(wan):
+        return
+    if wan is None and not gateway.tells_wan_address:
+        # It comes with the first mapping, which is given back if the address is of no use.
         return
     what = f"the WAN address of the router is {wan}, of the class {kind}, so" if wan else "the router has no WAN address that it could name, so"
     raise NoGatewayError(
@@ -239,8 +264,11 @@ def _plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
     entries = gateway.list()
     if request.state != "present":
         return plan_absent(request.named, entries, host, request.originals)
+    if not gateway.capabilities().lists:
+        _check_inside(request.wanted, gateway.describe().method)
     listed = {entry.key for entry in entries}
-    for one in request.wanted:
+    wanted = [_as_granted(one, request, gateway, entries, host) for one in request.wanted]
+    for one in wanted:
         if one.key in listed:
             continue
         # Forwardings that were typed in on the router's page are missing in some routers' lists, but are found when asked for.
@@ -250,7 +278,37 @@ def _plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
             continue
         if found is not None:
             entries.append(found)
-    return plan_present(request.wanted, entries, host, request.adopt, request.allow_other_external_port)
+    plan = plan_present(wanted, entries, host, request.adopt, request.allow_other_external_port)
+    for row, asked in zip(plan.rows, request.wanted):
+        row.requested_external_port = asked.external_port
+    return plan
+
+
+def _check_inside(wanted: Sequence[Wanted], method: str) -> None:
+    """NAT-PMP and PCP know a mapping by the port of the host, so there is one for each."""
+    seen: dict[tuple[str, int], str] = {}
+    for one in wanted:
+        other = seen.setdefault((one.protocol, one.port), one.name)
+        if other != one.name:
+            raise BadRequestError(
+                f"mapping {one.name!r}: port {one.port}/{one.protocol} of this host is mapped for {other!r} too, and {method} gives each port of a host one"
+                " external port only: use method upnp, or another port"
+            )
+
+
+def _as_granted(one: Wanted, request: Request, gateway: Gateway, entries: Sequence[Entry], host: Host) -> Wanted:
+    """Ask for no longer lease than there is, and for the port that was given last time, if any will do."""
+    port = one.external_port
+    if request.allow_other_external_port:
+        taken = {other.key for other in request.wanted}
+        for entry in entries:
+            same = entry.protocol == one.protocol and entry.internal_port == one.port and owner_of(entry, host) == ("ours", one.name)
+            if same and entry.key not in taken and gateway.requested_port(*entry.key) == port:
+                port = entry.external_port
+                break
+    longest = gateway.max_lease(one.protocol, port)
+    lease = longest if longest < MAX_LEASE and not 0 < one.lease <= longest else one.lease
+    return replace(one, external_port=port, lease=lease)
 
 
 def _report(result: Result, plan: MappingPlan, gateway: Gateway, host: Host, entries: dict[tuple[str, int], Entry]) -> None:
@@ -260,7 +318,7 @@ def _report(result: Result, plan: MappingPlan, gateway: Gateway, host: Host, ent
             continue
         after = entries.get((row.protocol, row.external_port))
         if after is not None:
-            row.entry, row.state, row.owner = after, "present", "ours"
+            row.entry, row.state, row.owner, row.external_port = after, "present", "ours", after.external_port
     result.data["mappings"] = [_row_data(row, info.method, host) for row in plan.rows]
     result.data["left"] = [_info_row(entry, host) for entry in plan.left]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,10 +61,10 @@ _CONFIGURATION = """
 ext_ifname=wan0
 listening_ip=lan0
 http_port=5555
-enable_natpmp=no
-enable_upnp=yes
+enable_natpmp={recorded}
+enable_upnp={upnp}
 secure_mode=yes
-system_uptime=yes
+system_uptime=no
 notify_interval=60
 clean_ruleset_interval=0
 uuid=c0ffee00-fbcf-46f4-8107-f20c8955b43f
@@ -137,21 +138,23 @@ class Home:
         for name in (self.host, self.neighbour, self.router, self.internet):
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
-    def start_daemon(self, extra: Sequence[str] = (), first_port: int = 1, keep_leases: bool = False) -> None:
+    def start_daemon(self, extra: Sequence[str] = (), first_port: int = 1, keep_leases: bool = False, recorded: bool = False, upnp: bool = True) -> None:
         """Start miniupnpd on the router, with nothing mapped."""
         self.stop_daemon()
         if not keep_leases:
             for chain in ("miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"):
                 self.run(self.router, "nft", "flush", "chain", "inet", "filter", chain)
             (self.directory / "leases").write_text("")
-        text = _CONFIGURATION.format(directory=self.directory, extra="\n".join(extra), first_port=first_port)
+            for name in (self.host, self.neighbour):
+                shutil.rmtree(self.state_dir(name), ignore_errors=True)
+        text = _CONFIGURATION.format(directory=self.directory, extra="\n".join(extra), first_port=first_port, **_yes(recorded=recorded, upnp=upnp))
         configuration, pid_file = self.directory / "miniupnpd.conf", self.directory / "miniupnpd.pid"
         configuration.write_text(text)
         pid_file.unlink(missing_ok=True)
         self.run(self.router, "miniupnpd", "-f", str(configuration), "-P", str(pid_file))
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
-            if pid_file.exists() and pid_file.read_text().strip() and ":5555" in self.run(self.router, "ss", "-Hltn"):
+            if pid_file.exists() and pid_file.read_text().strip() and (not upnp or ":5555" in self.run(self.router, "ss", "-Hltn")):
                 self._daemon = int(pid_file.read_text())
                 return
             time.sleep(0.02)
@@ -184,12 +187,16 @@ class Home:
 
     def module(self, name: str, namespace: str | None = None, check_mode: bool = False, **options: Any) -> dict[str, Any]:
         """Run a module as Ansible would, on the host unless said otherwise."""
-        arguments = {"ANSIBLE_MODULE_ARGS": {"_ansible_check_mode": check_mode, "_ansible_diff": True, **options}}
         namespace = namespace or self.host
+        arguments = {"ANSIBLE_MODULE_ARGS": {"_ansible_check_mode": check_mode, "_ansible_diff": True, "state_dir": str(self.state_dir(namespace)), **options}}
         command = ["sh", "-ec", _MACHINE_ID, "sh", str(self.directory / f"id-{namespace}"), sys.executable, "-c", _RUNNER, name]
         output = self.run(namespace, *command, text=json.dumps(arguments), check=False)
         result: dict[str, Any] = json.loads(output)
         return result
+
+    def state_dir(self, namespace: str | None = None) -> Path:
+        """Return the state directory of a host."""
+        return self.directory / f"state-{namespace or self.host}"
 
     def upnpc(self, namespace: str, *arguments: str) -> str:
         """Use the other client, as other programs of a home would."""
@@ -214,6 +221,10 @@ class Home:
             if time.monotonic() > deadline:
                 raise RuntimeError("nothing listens")
             time.sleep(0.05)
+
+
+def _yes(**switches: bool) -> dict[str, str]:
+    return {name: "yes" if on else "no" for name, on in switches.items()}
 
 
 def _runs(pid: int) -> bool:

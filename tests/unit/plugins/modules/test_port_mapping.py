@@ -47,4 +47,4 @@ def test_absent_needs_names_only() -> None:
 
 def test_both_modules_choose_the_router_alike() -> None:
     spec = argument_spec()
-    assert info_spec() == {name: spec[name] for name in ("method", "gateway", "interface", "timeout")}
+    assert info_spec() == {name: spec[name] for name in ("method", "gateway", "interface", "timeout", "state_dir")}

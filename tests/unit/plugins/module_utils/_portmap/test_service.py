@@ -271,8 +271,8 @@ def test_info() -> None:
 @pytest.mark.parametrize(
     ("selection", "words"),
     [
-        (Selection(method="pcp"), "'pcp' is not available"),
-        (Selection(method="natpmp"), "'natpmp' is not available"),
+        (Selection("pcp", gateway="http://192.0.2.1/"), "UPnP description"),
+        (Selection("natpmp", gateway="http://192.0.2.1/"), "UPnP description"),
         (Selection(method="smoke"), "'smoke'"),
         (Selection(timeout=0.0), "timeout 0"),
         (Selection(timeout=float("nan")), "timeout nan"),

@@ -1,0 +1,181 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The method C(auto): UPnP, then PCP, then NAT-PMP; where a router speaks several, each keeps what was made by it.
+
+Private to this collection.
+
+UPnP comes first, since it lists mappings, names their owners and leases them for a week, and nothing renews a mapping between two runs.
+PCP and NAT-PMP list nothing, but their records say what this host made by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import Union
+
+from .._ownership import parse_tag
+from ._discovery import discover
+from ._errors import NoGatewayError, PortmapError
+from ._igd import IgdGateway
+from ._links import Link
+from ._model import Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._recorded import NatPmpGateway, PcpGateway, RecordedGateway
+from ._records import Store
+
+Kind = Union[type[PcpGateway], type[NatPmpGateway]]
+
+_PROBE = 0.7
+_HEAD_START = 0.1
+#: How long UPnP is searched for once PCP has answered; it usually takes a tenth of a second.
+_UPNP_AFTER_PCP = 1.0
+
+
+class JoinedGateway(Gateway):
+    """One router that speaks several protocols.
+
+    New mappings are made by the first member. A mapping stays with the protocol that it was made by.
+
+    Args:
+        members: at least two, one of them UPnP.
+    """
+
+    def __init__(self, members: Sequence[Gateway]) -> None:
+        self._members = list(members)
+        self._igd = next(member for member in members if isinstance(member, IgdGateway))
+        self._recorded = [member for member in members if isinstance(member, RecordedGateway)]
+        self._holder: dict[tuple[str, int], Gateway] = {}
+
+    def describe(self) -> GatewayInfo:
+        first = self._members[0].describe()
+        return replace(self._igd.describe(), method=first.method, epoch=first.epoch)
+
+    def capabilities(self) -> Capabilities:
+        return self._igd.capabilities()
+
+    def external_address(self) -> str | None:
+        return self._igd.external_address()
+
+    def require_global(self, accepts: Callable[[str], bool]) -> None:
+        for member in self._members:
+            member.require_global(accepts)
+
+    def requested_port(self, protocol: str, external_port: int) -> int:
+        return self._of(protocol, external_port).requested_port(protocol, external_port)
+
+    def max_lease(self, protocol: str, external_port: int) -> int:
+        return self._of(protocol, external_port).max_lease(protocol, external_port)
+
+    def list(self) -> Entries:
+        listed = {entry.key: entry for entry in self._igd.list()}
+        entries: Entries = []
+        for member in self._recorded:
+            for entry in member.list():
+                shown = listed.get(entry.key)
+                if shown is not None and not _same(shown, entry):
+                    # Somebody else has the port by now; what is recorded is over.
+                    continue
+                listed.pop(entry.key, None)
+                self._holder[entry.key] = member
+                entries.append(entry)
+        for key in listed:
+            self._holder[key] = self._igd
+        return [*entries, *listed.values()]
+
+    def find(self, protocol: str, external_port: int) -> Entry | None:
+        shown = self._igd.find(protocol, external_port)
+        for member in self._recorded:
+            entry = member.find(protocol, external_port)
+            if entry is not None and (shown is None or _same(shown, entry)):
+                self._holder[entry.key] = member
+                return entry
+        if shown is not None:
+            self._holder[shown.key] = self._igd
+        return shown
+
+    def add(self, entry: Entry) -> Entry:
+        # What is given back to another program has a description that only UPnP keeps.
+        member = self._of(*entry.key) if parse_tag(entry.description) else self._igd
+        self._holder[entry.key] = member
+        after = member.add(entry)
+        self._holder[after.key] = member
+        return after
+
+    def delete(self, entry: Entry) -> None:
+        self._of(*entry.key).delete(entry)
+
+    def _of(self, protocol: str, external_port: int) -> Gateway:
+        return self._holder.get((protocol, external_port), self._members[0])
+
+
+def open_recorded(kind: Kind, links: Sequence[Link], address: str | None, store: Store, timeout: float, other_port: bool) -> RecordedGateway:
+    """Open the first router that speaks NAT-PMP or PCP."""
+    problems: list[str] = []
+    for link in links:
+        target = address or link.gateway
+        if target is None:
+            problems.append(f"no default route leads over {link.interface}: name the router as the gateway")
+            continue
+        try:
+            return kind(link, target, store, timeout, other_port)
+        except PortmapError as error:
+            problems.append(str(error))
+    raise NoGatewayError(f"no router speaks {kind.method}: {'; '.join(problems) or 'this host has no default route over IPv4'}")
+
+
+def open_auto(links: Sequence[Link], address: str | None, is_global: Callable[[str], bool], timeout: float, store: Store, other_port: bool = False) -> Gateway:
+    """Find the router by every protocol at once."""
+    if not store.usable():
+        # Without records PCP and NAT-PMP would lose track of what they made.
+        return discover(links, is_global, timeout, address)
+    probe = min(timeout, _PROBE)
+    with ThreadPoolExecutor(2) as pool:
+        kinds: tuple[Kind, ...] = (PcpGateway, NatPmpGateway)
+        asked = [pool.submit(open_recorded, kind, links, address, store, probe, other_port) for kind in kinds]
+        wait(asked, _HEAD_START)
+        problem: PortmapError | None = None
+        igd: IgdGateway | None = None
+        quick = asked[0].done() and asked[0].exception() is None
+        try:
+            igd = discover(links, is_global, min(timeout, _UPNP_AFTER_PCP) if quick else timeout, address)
+        except PortmapError as error:
+            problem = error
+        pcp, natpmp = (_outcome(one) for one in asked)
+    for found in (pcp, natpmp):
+        if found is not None:
+            found.patience(timeout)
+    if igd is None:
+        if pcp is not None or natpmp is not None:
+            return _first(pcp, natpmp)
+        raise problem or NoGatewayError("no router answered")
+    place = igd.describe()
+    members: list[Gateway] = [igd]
+    members += [one for one in (pcp, natpmp) if one is not None and _at(one) == (place.address, place.source_address) and one.list()]
+    return JoinedGateway(members) if len(members) > 1 else igd
+
+
+def _first(pcp: RecordedGateway | None, natpmp: RecordedGateway | None) -> Gateway:
+    found = pcp or natpmp
+    if found is None:
+        raise NoGatewayError("no router answered")
+    return found
+
+
+def _outcome(asked: Future[RecordedGateway]) -> RecordedGateway | None:
+    error = asked.exception()
+    if error is None:
+        return asked.result()
+    if isinstance(error, PortmapError):
+        return None
+    raise error
+
+
+def _at(gateway: Gateway) -> tuple[str, str]:
+    info = gateway.describe()
+    return (info.address, info.source_address)
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return (one.internal_client, one.internal_port) == (other.internal_client, other.internal_port)

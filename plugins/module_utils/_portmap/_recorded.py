@@ -1,0 +1,371 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""NAT-PMP and PCP behind the interface of all routers.
+
+Private to this collection.
+
+Neither protocol can list mappings. What this host has mapped is what the state directory proves; of everything else the owner is unknown.
+The record is written before the router is asked, so that what it did can be taken back even if its answer never came.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+
+from . import _packets as packets
+from ._errors import GatewayError, NoGatewayError, ProtocolError
+from ._links import Link
+from ._model import Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._packets import Answer, PacketError
+from ._records import Clock, Record, Records, Store, clock_name
+
+#: RFC 6887 has clients treat anything longer as a day.
+MAX_LEASE = 86400
+_SHORTEST = 120
+_MAX_DATAGRAMS = 200
+
+Reader = Callable[[bytes, bytes], Answer]
+
+
+def exchange(link: Link, address: str, request: bytes, read: Reader, timeout: float) -> Answer:
+    """Ask the router, again and again until it answers or the time is over. What is no answer to this request is passed over."""
+    where = f"{address} (UDP port {packets.PORT}, from {link.source} on {link.interface})"
+    rubbish = ""
+    start = time.monotonic()
+    moments = packets.schedule(timeout)
+    left = _MAX_DATAGRAMS
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        try:
+            opened.bind((link.source, 0))
+            # Connected, so that nobody else is heard and a closed port is noticed.
+            opened.connect((address, packets.PORT))
+            while True:
+                now = time.monotonic() - start
+                if now >= timeout or left <= 0:
+                    break
+                if moments and now >= moments[0]:
+                    moments.pop(0)
+                    opened.send(request)
+                opened.settimeout(max(0.001, (moments[0] if moments else timeout) - now))
+                try:
+                    data = opened.recv(2048)
+                except socket.timeout:
+                    continue
+                left -= 1
+                try:
+                    return read(request, data)
+                except PacketError as error:
+                    rubbish = f"; what came was {error}"
+        except ConnectionRefusedError as error:
+            raise NoGatewayError(f"{where} is closed: it speaks neither NAT-PMP nor PCP, or they are switched off") from error
+        except OSError as error:
+            raise NoGatewayError(f"{where} cannot be asked: {error.strerror or error}") from error
+    raise NoGatewayError(f"{where} did not answer within {timeout:g} s{rubbish}")
+
+
+class RecordedGateway(Gateway):
+    """What both protocols share.
+
+    Args:
+        link: the network that the router is in.
+        address: the router's address in it.
+        store: where mappings of this host are recorded.
+        timeout: for how many seconds to wait for an answer.
+        other_port: whether another external port than the one asked for is welcome.
+    """
+
+    method = ""
+
+    def __init__(self, link: Link, address: str, store: Store, timeout: float, other_port: bool = False) -> None:
+        self._link = link
+        self._address = address
+        self._store = store
+        self._timeout = timeout
+        self._other_port = other_port
+        self._wan_address: str | None = None
+        self._accepts: Callable[[str], bool] | None = None
+        self._epoch = 0
+        #: When the epoch was read, in seconds since 1970.
+        self._read_at = 0.0
+        self._restarted = False
+        self._open()
+
+    def patience(self, timeout: float) -> None:
+        """Wait so long for answers from now on."""
+        self._timeout = timeout
+
+    def describe(self) -> GatewayInfo:
+        return GatewayInfo(self._address, self.method, "", "", "", self._link.interface, self._link.source, self._wan_address, "", self._epoch)
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(lists=False, tells_owner=False, keeps_port=False, max_lease=MAX_LEASE)
+
+    def external_address(self) -> str | None:
+        return self._wan_address
+
+    def require_global(self, accepts: Callable[[str], bool]) -> None:
+        self._accepts = accepts
+
+    def requested_port(self, protocol: str, external_port: int) -> int:
+        record = self._record(protocol, external_port)
+        return external_port if record is None else record.requested
+
+    def list(self) -> Entries:
+        return [self._entry(record) for record in self._records()]
+
+    def find(self, protocol: str, external_port: int) -> Entry | None:
+        record = self._record(protocol, external_port)
+        return None if record is None else self._entry(record)
+
+    def add(self, entry: Entry) -> Entry:
+        self._store.require_usable()
+        if entry.internal_client != self._link.source:
+            raise GatewayError(f"{_name(entry)} can be mapped to this host ({self._link.source}) only, not to {entry.internal_client}")
+        others = [record for record in self._records() if _inside(record) == _inside(entry) and record.external_port != entry.external_port]
+        if others:
+            raise GatewayError(
+                f"{_name(entry)} cannot be mapped: {self.method} gives a port of this host one external port only, and {entry.internal_port} has"
+                f" {others[0].external_port} already ({others[0].description})"
+            )
+        before = self._record(entry.protocol, entry.external_port)
+        record = before or Record(
+            method=self.method,
+            gateway=self._address,
+            protocol=entry.protocol,
+            external_port=entry.external_port,
+            requested=entry.external_port,
+            internal_client=entry.internal_client,
+            internal_port=entry.internal_port,
+            description=entry.description,
+            nonce=self._nonce(entry),
+            expires=time.time() + (entry.lease or MAX_LEASE),
+            unsure=True,
+        )
+        if _inside(record) != _inside(entry):
+            raise GatewayError(f"{_name(entry)} leads to port {record.internal_port} since the router was read")
+        self._save(record)
+        answer = self._map(record, entry.lease or MAX_LEASE)
+        if answer.result:
+            if before is None:
+                self._forget(record)
+            raise self._refusal(f"the mapping of {_name(entry)}", answer)
+        granted = replace(
+            record,
+            external_port=answer.external_port,
+            expires=time.time() + answer.lifetime,
+            unsure=False,
+            description=entry.description,
+        )
+        problem = self._problem(entry, answer)
+        if problem:
+            if before is None or granted.key != record.key:
+                self._give_back(record, granted)
+            raise GatewayError(problem)
+        self._save(granted, instead_of=record)
+        return self._entry(granted)
+
+    def delete(self, entry: Entry) -> None:
+        self._store.require_usable()
+        record = self._record(entry.protocol, entry.external_port)
+        if record is None:
+            raise GatewayError(f"{_name(entry)} is not recorded as this host's, so its owner is unknown; it was left alone")
+        if record.internal_client != self._link.source:
+            raise GatewayError(
+                f"the router does not let this host ({self._link.source}) remove {_name(entry)} to {record.internal_client}, an address that it had earlier:"
+                f" wait until its lease ends in {max(1, int(record.expires - time.time()))} s, or give this host its old address for a moment"
+            )
+        answer = self._map(record, 0)
+        if answer.result == packets.NO_RESOURCES and self.method == "pcp":
+            # So says miniupnpd of what it does not have. Made anew for a moment, it can be removed for certain.
+            again = self._map(record, _SHORTEST)
+            if again.result == packets.CANNOT_PROVIDE_EXTERNAL:
+                # Somebody else has the port by now.
+                self._forget(record)
+                return
+            if not again.result:
+                answer = self._map(replace(record, external_port=again.external_port), 0)
+        if answer.result:
+            raise self._refusal(f"the removal of {_name(entry)}", answer)
+        if answer.lifetime:
+            raise GatewayError(f"the router was asked to remove {_name(entry)}, but says that it keeps it for {answer.lifetime} s")
+        self._forget(record)
+
+    def _map(self, record: Record, lifetime: int) -> Answer:
+        try:
+            return self._ask_map(record, lifetime)
+        except NoGatewayError as error:
+            # It was there a moment ago, so this is a write that failed.
+            raise GatewayError(f"{record.protocol} port {record.external_port}: {error}") from error
+
+    @abstractmethod
+    def _open(self) -> None:
+        """See that the router answers, and read its epoch."""
+
+    @abstractmethod
+    def _ask_map(self, record: Record, lifetime: int) -> Answer:
+        """Ask for a mapping, or with lifetime 0 for its removal."""
+
+    @abstractmethod
+    def _nonce(self, entry: Entry) -> str:
+        """Return the nonce for a new mapping."""
+
+    @abstractmethod
+    def _refusal(self, action: str, answer: Answer) -> ProtocolError:
+        """Put a result code into words."""
+
+    def _note_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        try:
+            clock = self._store.read()[1].get(clock_name(self.method, self._address))
+        except GatewayError:
+            # Who may not read the records has none; what needs them says so.
+            return
+        self._restarted = clock is not None and not packets.epoch_valid(clock.epoch, clock.time, epoch, time.time())
+
+    def _problem(self, entry: Entry, answer: Answer) -> str:
+        """Say what is wrong with what was granted; empty if nothing is."""
+        if not answer.lifetime or not answer.external_port:
+            return f"the router says that it maps {_name(entry)}, but for {answer.lifetime} s, as port {answer.external_port}"
+        if answer.external_port != entry.external_port and not self._other_port:
+            return (
+                f"{_name(entry)} is taken or not allowed, and {self.method} does not tell by whom (owner unknown): the router gave port {answer.external_port}"
+                " instead, which was given back. Choose another external_port, or set allow_other_external_port"
+            )
+        if answer.external_address and self._accepts is not None and not self._accepts(answer.external_address):
+            return (
+                f"{_name(entry)} was given back: the WAN address of the router is {answer.external_address}, which the Internet cannot reach. Ask the provider"
+                " for a global address, or, if another router in front of this one forwards everything, set require_global_wan to false"
+            )
+        self._wan_address = answer.external_address or self._wan_address
+        return ""
+
+    def _give_back(self, record: Record, granted: Record) -> None:
+        self._save(granted, instead_of=record)
+        answer = self._map(granted, 0)
+        if answer.result:
+            raise self._refusal(f"the removal of {granted.protocol} port {granted.external_port}, which it gave instead of {record.external_port},", answer)
+        self._forget(granted)
+
+    def _records(self) -> Records:
+        now = time.time()
+        mine = [record for record in self._store.read()[0] if (record.method, record.gateway) == (self.method, self._address) and record.expires > now]
+        return [replace(record, unsure=True) for record in mine] if self._restarted else mine
+
+    def _record(self, protocol: str, external_port: int) -> Record | None:
+        return next((record for record in self._records() if (record.protocol, record.external_port) == (protocol, external_port)), None)
+
+    def _entry(self, record: Record) -> Entry:
+        lease = max(1, round(record.expires - time.time()))
+        return Entry(
+            *(record.protocol, record.external_port, record.internal_client, record.internal_port, record.description),
+            enabled=not record.unsure,
+            lease=lease,
+        )
+
+    def _save(self, record: Record, instead_of: Record | None = None) -> None:
+        def change(table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
+            self._clean(table, clocks)
+            if instead_of is not None:
+                table.pop(instead_of.key, None)
+            table[record.key] = record
+
+        self._store.update(change)
+        self._restarted = False
+
+    def _forget(self, record: Record) -> None:
+        def change(table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
+            self._clean(table, clocks)
+            table.pop(record.key, None)
+
+        self._store.update(change)
+        self._restarted = False
+
+    def _clean(self, table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
+        now = time.time()
+        for key, record in list(table.items()):
+            if record.expires <= now:
+                del table[key]
+            elif self._restarted and (record.method, record.gateway) == (self.method, self._address):
+                table[key] = replace(record, unsure=True)
+        clocks[clock_name(self.method, self._address)] = Clock(self._epoch, self._read_at)
+
+
+class NatPmpGateway(RecordedGateway):
+    """A router that speaks NAT-PMP."""
+
+    method = "natpmp"
+
+    def _open(self) -> None:
+        answer = self._ask(packets.natpmp_address_request())
+        if answer.result not in (0, 3):
+            raise self._refusal("the question for its WAN address", answer)
+        self._wan_address = answer.external_address
+        self._read_at = time.time()
+        self._note_epoch(answer.epoch)
+
+    def _ask(self, request: bytes) -> Answer:
+        return exchange(self._link, self._address, request, packets.read_natpmp, self._timeout)
+
+    def _ask_map(self, record: Record, lifetime: int) -> Answer:
+        # For a removal the external port must be 0.
+        answer = self._ask(packets.natpmp_map_request(record.protocol, record.internal_port, record.external_port if lifetime else 0, lifetime))
+        return replace(answer, external_address=self._wan_address)
+
+    def _nonce(self, entry: Entry) -> str:
+        return ""
+
+    def _refusal(self, action: str, answer: Answer) -> ProtocolError:
+        text, hint = packets.NATPMP_RESULTS.get(answer.result, ("", "a code that NAT-PMP does not have"))
+        return ProtocolError(action, answer.result, text, hint)
+
+
+class PcpGateway(RecordedGateway):
+    """A router that speaks PCP."""
+
+    method = "pcp"
+
+    def _open(self) -> None:
+        answer = self._ask(packets.pcp_announce_request(self._link.source))
+        if answer.result:
+            raise self._refusal("the question whether it speaks PCP", answer)
+        self._read_at = time.time()
+        self._note_epoch(answer.epoch)
+        # PCP tells the WAN address with a mapping only; most routers speak NAT-PMP at the same port, which tells it without.
+        try:
+            told = exchange(self._link, self._address, packets.natpmp_address_request(), packets.read_natpmp, min(self._timeout, 0.7))
+        except NoGatewayError:
+            self.tells_wan_address = False
+        else:
+            self._wan_address = told.external_address
+            self.tells_wan_address = told.result in (0, 3)
+
+    def _ask(self, request: bytes) -> Answer:
+        return exchange(self._link, self._address, request, packets.read_pcp, self._timeout)
+
+    def _ask_map(self, record: Record, lifetime: int) -> Answer:
+        options = packets.PREFER_FAILURE if lifetime and not self._other_port else b""
+        arguments = (record.protocol, record.internal_port, record.external_port, lifetime, bytes.fromhex(record.nonce))
+        return self._ask(packets.pcp_map_request(self._link.source, *arguments, options))
+
+    def _nonce(self, entry: Entry) -> str:
+        return os.urandom(12).hex()
+
+    def _refusal(self, action: str, answer: Answer) -> ProtocolError:
+        text, hint = packets.PCP_RESULTS.get(answer.result, ("", "a code that PCP does not have"))
+        if 0 < answer.lifetime <= MAX_LEASE and answer.result in (7, 8, 10):
+            hint += f". It says to try again after {answer.lifetime} s"
+        return ProtocolError(action, answer.result, text, hint)
+
+
+def _inside(one: Entry | Record) -> tuple[str, str, int]:
+    return (one.protocol, one.internal_client, one.internal_port)
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.protocol} port {entry.external_port}"

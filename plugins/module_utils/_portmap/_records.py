@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this host has mapped by protocols that cannot list mappings: kept in the state directory, with the nonces that prove it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .._state import DEFAULT_DIRECTORY, StateDir, StateError
+from ._errors import GatewayError
+
+FILE = "port_mappings.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A mapping of ours.
+
+    Attributes:
+        requested: the external port that was asked for.
+        expires: when its lease ends, in seconds since 1970.
+        unsure: whether the router may not hold it: its answer never came, or it restarted.
+    """
+
+    method: str
+    gateway: str
+    protocol: str
+    external_port: int
+    requested: int
+    internal_client: str
+    internal_port: int
+    description: str
+    nonce: str
+    expires: float
+    unsure: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What can exist only once."""
+        return (self.method, self.gateway, self.protocol, self.external_port)
+
+
+#: The type of a list of records, for classes that have a method called list.
+Records = list[Record]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The epoch that a router told, and when it did."""
+
+    epoch: int
+    time: float
+
+
+class Store:
+    """The file. Nothing is created until something is written."""
+
+    def __init__(self, path: str = DEFAULT_DIRECTORY) -> None:
+        try:
+            self._state = StateDir(path)
+        except StateError as error:
+            raise GatewayError(str(error)) from error
+
+    def usable(self) -> bool:
+        """Whether it can be read, and written if need be."""
+        place = self._state.path
+        while not os.path.lexists(place):
+            place = os.path.dirname(place)
+        if not os.path.isdir(place) or not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+            return False
+        try:
+            self.read()
+        except GatewayError:
+            return False
+        return True
+
+    def require_usable(self) -> None:
+        """Refuse before anything is asked of the router if its answer could not be kept."""
+        self.read()
+        if not self.usable():
+            raise GatewayError(
+                f"the state directory {self._state.path} cannot be written, and without it nobody could tell this host's mappings from others later: run as"
+                " root (become: true), or choose another state_dir"
+            )
+
+    def read(self) -> tuple[list[Record], dict[str, Clock]]:
+        """Return the records, and the clocks of routers by C(clock_name)."""
+        return _parse(self._read(), self._state.path)
+
+    def update(self, change: Callable[[dict[tuple[str, str, str, int], Record], dict[str, Clock]], None]) -> None:
+        """Change the file under the lock of the state directory."""
+        try:
+            with self._state.lock():
+                records, clocks = _parse(self._read(), self._state.path)
+                table = {record.key: record for record in records}
+                change(table, clocks)
+                if table:
+                    self._state.write(FILE, {"version": 1, "mappings": [asdict(table[key]) for key in sorted(table)], "routers": _clock_data(clocks)})
+                else:
+                    # Without a mapping there is nothing that a router could have forgotten.
+                    self._state.remove(FILE)
+        except StateError as error:
+            raise GatewayError(str(error)) from error
+
+    def _read(self) -> Any:
+        try:
+            return self._state.read(FILE)
+        except StateError as error:
+            raise GatewayError(str(error)) from error
+
+
+def clock_name(method: str, gateway: str) -> str:
+    """Return the key of a router's clock."""
+    return f"{method} {gateway}"
+
+
+def _clock_data(clocks: dict[str, Clock]) -> dict[str, Any]:
+    return {name: asdict(clock) for name, clock in sorted(clocks.items())}
+
+
+def _parse(data: Any, path: str) -> tuple[list[Record], dict[str, Clock]]:
+    if data is None:
+        return [], {}
+    try:
+        if data["version"] != 1:
+            raise ValueError(f"version {data['version']!r}")
+        names = {field.name for field in fields(Record)}
+        records = [Record(**{name: row[name] for name in names}) for row in data["mappings"]]
+        for record in records:
+            bytes.fromhex(record.nonce)
+        clocks = {name: Clock(int(row["epoch"]), float(row["time"])) for name, row in data["routers"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GatewayError(f"{os.path.join(path, FILE)} is damaged ({error!r}); move it away and run again, once the leases in it are over") from error
+    return records, clocks
