@@ -5,12 +5,14 @@
 # `make help` says what there is. Everything that is installed is said before it is installed, and only once (see tools/env).
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-all bench list clean pin
+.PHONY: help setup demo lines check test test-all bench list clean pin
 
 LINE ?= dynamic_global
 KEEP ?=
 OS ?= bookworm
 STAGES ?=
+LINES ?=
+JOBS ?= 2
 # The lab makes namespaces and bridges: root, or the same through sudo.
 ROOT = $$([ "$$(id -u)" = 0 ] || echo "sudo -H --preserve-env=CI,TERM,XDG_CACHE_HOME")
 RUN = tools/env run dev tools/inplace
@@ -18,6 +20,7 @@ RUN = tools/env run dev tools/inplace
 help:
 	@echo 'make demo                publish a server in the lab, prove it from outside, take it back'
 	@echo '                         LINE=NAME or path/to/line.yml: another line; OS=trixie: Debian 13; KEEP=1: leave the lab up'
+	@echo 'make lines               diagnose every line in the lab; LINES="NAME path/to/line.yml": only these; JOBS=2'
 	@echo 'make check               linters, types, unit and contract tests (3 minutes)'
 	@echo 'make test                everything that matters once (40 minutes); STAGES="units lint" runs only these'
 	@echo 'make test-all            the full product of lines and systems'
@@ -32,6 +35,11 @@ setup:
 demo:
 	@$(ROOT) tools/env setup --debian base,lab dev
 	@$(ROOT) env LINE='$(LINE)' KEEP='$(KEEP)' OS='$(OS)' $(RUN) tests/e2e/demo
+
+lines:
+	@$(ROOT) tools/env setup --debian base,lab dev
+	@$(ROOT) tests/lab/lab images
+	@$(ROOT) $(RUN) tests/lines/run --jobs '$(JOBS)' $(LINES)
 
 check:
 	@tools/stages check $(STAGES)
