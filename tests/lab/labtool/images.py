@@ -36,6 +36,7 @@ class Root:
 HOSTS = ("bookworm", "trixie")
 _WHEELS = ("pytest==8.4.2", "pluggy==1.6.0", "iniconfig==2.1.0", "packaging==25.0", "pygments==2.19.2")
 _OLD_WHEELS = ("exceptiongroup==1.3.0", "tomli==2.2.1", "typing_extensions==4.15.0")
+UNUSED_DAYS = 3
 ROOTS = {"py39": Root("bullseye", "3.9", _WHEELS + _OLD_WHEELS), "py313": Root("trixie", "3.13", _WHEELS)}
 
 # A private view of podman's global state for the build, and of cgroup v2 alone where the machine also has v1.
@@ -67,19 +68,20 @@ def root_hash(root: Root) -> str:
     return hashlib.sha256(f"1 {root}".encode()).hexdigest()[:12]
 
 
-def _stamp(name: str) -> Path:
-    return store() / "stamps" / name
+def _stamp(suite: str, wanted: str) -> Path:
+    """One for each recipe: other checkouts, with other recipes, share the store."""
+    return store() / "stamps" / f"{suite}-{wanted}"
 
 
 def reference(suite: str) -> str:
     """The image to start a host from."""
+    wanted = image_hash(suite)
     try:
-        built = _stamp(suite).read_text(encoding="ascii").strip()
+        # Its time is when the image was last used.
+        os.utime(_stamp(suite, wanted))
     except OSError as exc:
-        raise LabError(f"there is no image for {suite!r} in {store()}: tests/lab/lab images {suite}") from exc
-    if built != image_hash(suite):
-        say(f"note: the image {suite} is older than its recipe; tests/lab/lab images {suite} renews it")
-    return f"{REPOSITORY}:{suite}-{built}"
+        raise LabError(f"there is no image for {suite!r} with the recipe {wanted} in {store()}: tests/lab/lab images {suite}") from exc
+    return f"{REPOSITORY}:{suite}-{wanted}"
 
 
 def root_path(version: str) -> Path:
@@ -116,16 +118,16 @@ def _podman(*argv: str) -> list[str]:
 
 def _build_host(suite: str) -> None:
     wanted = image_hash(suite)
-    stamp = _stamp(suite)
-    if stamp.exists() and stamp.read_text(encoding="ascii").strip() == wanted:
-        say(f"image {suite}: up to date ({wanted})")
-        return
+    stamp = _stamp(suite, wanted)
     for path in PODMAN_STATE:
         Path(path).mkdir(parents=True, exist_ok=True)
     config = store() / "containers.conf"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text('[network]\nnetwork_backend = "netavark"\n', encoding="utf-8")
     env = {**os.environ, "CONTAINERS_CONF": str(config)}
+    if stamp.exists() and _exists(f"{REPOSITORY}:{suite}-{wanted}", env):
+        say(f"image {suite}: up to date ({wanted})")
+        return
     base = os.environ.get("HOMESERVER_LAB_BASE") or _base(suite, env)
     say(f"image {suite}: installing the packages of the hosts")
     argv = ["build", "--isolation", "chroot", "--network", "host", "--layers", *limits.of_container()]
@@ -137,11 +139,15 @@ def _build_host(suite: str) -> None:
     say(f"image {suite}: ready ({wanted})")
 
 
+def _exists(image: str, env: dict[str, str]) -> bool:
+    return subprocess.run(_podman("image", "exists", image), env=env, capture_output=True, check=False).returncode == 0
+
+
 def _base(suite: str, env: dict[str, str]) -> str:
     """A minimal Debian with systemd, from the Debian archive."""
     tag = hashlib.sha256(f"1 {suite} {BASE_PACKAGES}".encode()).hexdigest()[:12]
     base = f"localhost/homeserver-lab-base:{suite}-{tag}"
-    if subprocess.run(_podman("image", "exists", base), env=env, capture_output=True, check=False).returncode == 0:
+    if _exists(base, env):
         return base
     say(f"image {suite}: minimal Debian from {mirror()} (about 20 s)")
     archive = store() / "base.tar"
@@ -154,14 +160,13 @@ def _base(suite: str, env: dict[str, str]) -> str:
 
 
 def _forget_old(suite: str, wanted: str, env: dict[str, str]) -> None:
-    """Remove earlier images, unless a running lab may stand on one."""
+    """Remove images that no checkout has used for some days, unless a running lab may stand on one."""
     if any(cgroup.lab_pid(name) for name in cgroup.names()):
         return
-    listed = run(_podman("images", "--format", "{{.Repository}}:{{.Tag}}", f"{REPOSITORY}"), env=env).split()
-    for image in listed:
-        tag = image.rpartition(":")[2]
-        if tag.startswith(f"{suite}-") and tag != f"{suite}-{wanted}":
-            run(_podman("rmi", image), env=env)
+    for stamp in _stamp(suite, wanted).parent.glob(f"{suite}-*"):
+        if time.time() - stamp.stat().st_mtime > UNUSED_DAYS * 86400:
+            stamp.unlink()
+            subprocess.run(_podman("rmi", f"{REPOSITORY}:{stamp.name}"), env=env, capture_output=True, check=False)
 
 
 def _build_root(name: str, root: Root) -> None:

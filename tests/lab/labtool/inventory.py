@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import cgroup
+from . import cgroup, render
 from .topology import GROUPS, Topology
 from .util import LAB_DIR, Places
 
@@ -43,7 +43,7 @@ def write_ssh(places: Places, topology: Topology) -> None:
 
 
 def write(places: Places, topology: Topology) -> None:
-    net0 = topology.hosts["internet"].interface("net0")
+    helpers = topology.helpers6 if topology.line.wan == "none" else topology.helpers
     common: dict[str, Any] = {
         "ansible_user": "root",
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -59,19 +59,23 @@ def write(places: Places, topology: Topology) -> None:
         "lab_server_os": topology.server_os,
         "lab_zone": topology.zone,
         "lab_name": topology.server_name,
-        "lab_dns_servers": [str(address) for address in topology.authorities],
+        "lab_dns_servers": _authorities(topology),
         "lab_resolver": str(topology.resolver),
-        "lab_stun_servers": [f"{leg.ip}:3478" for leg in (net0.v4, *net0.more_v4)],
         "lab_tsig_name": topology.tsig_name,
         "lab_tsig_algorithm": "hmac-sha256",
         "lab_tsig_secret": topology.tsig_secret,
         "lab_wan_address": str(topology.wan_address) if topology.wan_address else None,
+        "lab_stun_servers": [f"[{one.ip}]:{render.STUN_PORT}" if one.version == 6 else f"{one.ip}:{render.STUN_PORT}" for one in helpers],
+        "lab_echo_urls": [f"http://[{one.ip}]/" if one.version == 6 else f"http://{one.ip}/" for one in helpers[:1]],
+        "lab_services": topology.services,
+        "lab_diagnose": topology.line.diagnose,
         "lab_expect": topology.line.expect,
         "lab_server_address": str(topology.hosts["server"].interface("lan0").v4.ip),
         "lab_neighbour_address": str(topology.hosts["neighbour"].interface("lan0").v4.ip),
         "lab_router_lan_address": str(topology.hosts["router"].interface("lan0").v4.ip) if "router" in topology.hosts else None,
         "lab_internet_address": str(topology.hosts["internet"].ssh),
-        "lab_server_wan_ipv6": _server_v6(topology),
+        "lab_internet_ipv6": _v6_of(topology, "internet"),
+        "lab_server_wan_ipv6": _v6_of(topology, "server"),
         "lab_networks": {name: str(segment.v4) for name, segment in topology.segments.items()},
     }
     groups: dict[str, Any] = {}
@@ -81,8 +85,15 @@ def write(places: Places, topology: Topology) -> None:
     _write_json(places.inventory, {"all": {"vars": common, "children": groups}})
 
 
-def _server_v6(topology: Topology) -> str | None:
-    for leg in reversed(topology.hosts["server"].interfaces):
+def _authorities(topology: Topology) -> list[str]:
+    if topology.line.wan != "none":
+        return [str(address) for address in topology.authorities]
+    legs = [topology.hosts[name].interfaces[0].v6 for name in ("internet", "isp")]
+    return [str(leg.ip) for leg in legs if leg]
+
+
+def _v6_of(topology: Topology, host: str) -> str | None:
+    for leg in reversed(topology.hosts[host].interfaces):
         if leg.v6:
             return str(leg.v6.ip)
     return None

@@ -138,8 +138,14 @@ def _checks(topology: Topology) -> list[dict[str, str]]:
             checks.append({"host": name, "kind": "upnp", "address": lan, "port": str(topology.upnp_port), "detail": ""})
     for name, address in zip(("internet", "isp"), topology.authorities):
         checks.append({"host": name, "kind": "dns", "address": str(address), "port": "53", "detail": topology.zone})
-    checks.append({"host": "internet", "kind": "stun", "address": str(topology.resolver), "port": "3478", "detail": ""})
     checks.append({"host": "internet", "kind": "resolver", "address": str(topology.resolver), "port": "53", "detail": topology.zone})
+    for helper in topology.all_helpers:
+        checks.append({"host": "internet", "kind": "stun", "address": helper, "port": str(render.STUN_PORT), "detail": ""})
+    for helper in (str(topology.helpers[0].ip), *(str(six.ip) for six in topology.helpers6[:1])):
+        checks.append({"host": "internet", "kind": "web", "address": helper, "port": "80", "detail": ""})
+    for name in topology.line.page:
+        if name in topology.hosts:
+            checks.append({"host": name, "kind": "web", "address": str(topology.hosts[name].interface("lan0").v4.ip), "port": "80", "detail": ""})
     return checks
 
 

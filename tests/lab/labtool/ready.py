@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ def dns(address: str, port: int, zone: str) -> bool:
     """An authoritative answer to SOA, from the zone's own server."""
     query_id = os.urandom(2)
     name = b"".join(bytes([len(label)]) + label.encode("ascii") for label in zone.split(".")) + b"\0"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as connection:
         connection.settimeout(0.3)
         connection.connect((address, port))
         connection.send(query_id + b"\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + b"\x00\x06\x00\x01")
@@ -35,7 +34,7 @@ def dns(address: str, port: int, zone: str) -> bool:
 def resolver(address: str, port: int, zone: str) -> bool:
     """An answer with recursion."""
     name = b"".join(bytes([len(label)]) + label.encode("ascii") for label in zone.split(".")) + b"\0"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as connection:
         connection.settimeout(0.5)
         connection.connect((address, port))
         connection.send(b"\0\1\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + b"\x00\x06\x00\x01")
@@ -51,17 +50,24 @@ def upnp(address: str, port: int, _detail: str) -> bool:
 
 
 def stun(address: str, port: int, _detail: str) -> bool:
-    """An answer to a Binding request (RFC 8489)."""
-    request = struct.pack("!HHI", 1, 0, 0x2112A442) + os.urandom(12)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+    """An answer to a binding request (RFC 8489)."""
+    request = b"\0\1\0\0\x21\x12\xa4\x42" + os.urandom(12)
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as connection:
         connection.settimeout(0.3)
         connection.connect((address, port))
         connection.send(request)
         answer = connection.recv(512)
-    return answer[:2] == b"\1\1" and answer[8:20] == request[8:]
+    return answer[:2] == b"\1\1" and answer[4:20] == request[4:20]
 
 
-CHECKS = {"ssh": ssh, "dns": dns, "resolver": resolver, "upnp": upnp, "stun": stun}
+def web(address: str, port: int, _detail: str) -> bool:
+    with socket.create_connection((address, port), 0.5) as connection:
+        connection.settimeout(1)
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return b" 200 " in connection.recv(64)
+
+
+CHECKS = {"ssh": ssh, "dns": dns, "resolver": resolver, "upnp": upnp, "stun": stun, "web": web}
 
 
 def wait(check: dict[str, str], end: float, silent: list[dict[str, str]]) -> None:

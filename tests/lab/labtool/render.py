@@ -8,10 +8,29 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface
 
-from .topology import Host, Topology
+from .line import TRANSLATED
+from .topology import Host, MapE, Topology
 
 WANTS = "etc/systemd/system/multi-user.target.wants"
 ZONE_DIR = "var/lib/bind"
+#: A port that no test of the network outside asks for.
+STUN_PORT = 19302
+#: Where the web services listen in truth. Ports 80 of the internet host itself and of the provider stay free.
+WEB_PORT = 18080
+VPN_PORT = 18094
+NGINX = """worker_processes 1;
+pid /run/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  server_tokens off;
+  default_type text/plain;
+  server {{
+{body}
+  }}
+}}
+"""
 
 
 @dataclass
@@ -37,10 +56,12 @@ def render(topology: Topology, host: Host, public_key: str) -> HostFiles:
         _router(topology, host, out)
     if host.name == "internet":
         _primary(topology, host, out)
-        _stun(host, out)
+        _helpers(topology, out)
     if host.name == "isp":
         _provider(topology, host, out)
         _secondary(topology, host, out)
+    if host.name == "server":
+        _server(topology, host, out)
     return out
 
 
@@ -58,6 +79,7 @@ def _base(topology: Topology, host: Host, public_key: str, out: HostFiles) -> No
         if leg.v6:
             # Set again without duplicate address detection: a daemon that starts at once could not bind it.
             out.net.append(f"ip -6 address flush dev {leg.name} scope global; ip -6 address add {leg.v6} dev {leg.name} nodad")
+        out.net.extend(f"ip -6 address replace {more} dev {leg.name} nodad" for more in leg.more_v6)
         out.net.extend(f"ip address replace {more} dev {leg.name}" for more in leg.more_v4)
     if host.default4:
         out.net.append(f"ip route replace default via {host.default4}")
@@ -67,14 +89,100 @@ def _base(topology: Topology, host: Host, public_key: str, out: HostFiles) -> No
         out.net.append(f"ip -{network.version} route replace {network} via {via}")
 
 
+def _server(topology: Topology, host: Host, out: HostFiles) -> None:
+    line = topology.line
+    if line.lease:
+        leg = host.interface(line.interface)
+        # As a DHCP client leaves it.
+        out.net.append(f"ip address change {leg.v4} dev {leg.name} valid_lft {line.lease} preferred_lft {line.lease}")
+    if line.vpn == "overlay":
+        out.net.append(f"ip tuntap add tailscale0 mode tun; ip address add {topology.overlay}/32 dev tailscale0; ip link set tailscale0 up")
+    elif line.vpn == "default_route":
+        end, device = topology.vpn_end, f"TUN:{topology.vpn_net[2]}/24,tun-name=vpn0,iff-no-pi,iff-up"
+        # The tunnel's own packets go by the router, everything else into the tunnel.
+        out.net.append(f"ip route replace {end} via {host.default4}; ip route del default; ip route add default via {host.default4} metric 100")
+        _vpn(out, f"UDP:{end}:{VPN_PORT}", device, "ip route replace default dev vpn0 metric 1")
+
+
+def _vpn(out: HostFiles, way: str, device: str, then: str = "") -> None:
+    """One end of a tunnel over UDP. It is not encrypted: nobody here listens."""
+    wait = f"for _ in $(seq 200); do if ip -br link show vpn0 2>/dev/null | grep -q LOWER_UP; then {then or 'true'}; exit; fi; sleep 0.02; done; exit 1"
+    out.files["etc/systemd/system/lab-vpn.service"] = f"""[Unit]
+After=network.target
+[Service]
+ExecStart=/usr/bin/socat {way} {device}
+ExecStartPost=/bin/sh -c '{wait.replace("$", "$$")}'
+Restart=always
+RestartSec=0.1
+"""
+    out.links[f"{WANTS}/lab-vpn.service"] = "/etc/systemd/system/lab-vpn.service"
+
+
+def _helpers(topology: Topology, out: HostFiles) -> None:
+    """Servers outside that tell what they see: STUN at two addresses (coturn), and a web page. Far ends of VPNs."""
+    out.files["etc/systemd/system/lab-stun.service"] = f"""[Unit]
+After=network.target
+[Service]
+RuntimeDirectory=lab-stun
+ExecStart=/usr/bin/turnserver -n --stun-only --no-cli --no-tls --no-dtls --no-tcp {" ".join(f"-L {one}" for one in topology.all_helpers)} -p {STUN_PORT} \
+  --pidfile /run/lab-stun/pid --userdb /run/lab-stun/db --log-file /dev/null
+"""
+    out.links[f"{WANTS}/lab-stun.service"] = "/etc/systemd/system/lab-stun.service"
+    _web(out, [f"    listen {WEB_PORT};", f"    listen [::]:{WEB_PORT};", '    location / { return 200 "$remote_addr\n"; }'])
+    rules = [f"    ip daddr {topology.helpers[0].ip} tcp dport 80 dnat ip to {topology.helpers[0].ip}:{WEB_PORT}"]
+    rules += [f"    ip6 daddr {six.ip} tcp dport 80 dnat ip6 to [{six.ip}]:{WEB_PORT}" for six in topology.helpers6[:1]]
+    vpn = ""
+    if topology.line.vpn == "default_route":
+        _vpn(out, f"UDP-LISTEN:{VPN_PORT},bind={topology.vpn_end}", f"TUN:{topology.vpn_net[1]}/24,tun-name=vpn0,iff-no-pi,iff-up")
+        vpn = f"""
+  chain input {{
+    type nat hook input priority 100; policy accept;
+    iifname "vpn0" snat ip to {topology.vpn_end}
+  }}"""
+    body = "\n".join(rules)
+    out.files["etc/nftables.conf"] = f"""add table inet labinternet
+delete table inet labinternet
+table inet labinternet {{
+  chain prerouting {{
+    type nat hook prerouting priority dstnat; policy accept;
+{body}
+  }}{vpn}
+}}
+"""
+    out.enable("nftables.service")
+
+
+def _web(out: HostFiles, body: list[str]) -> None:
+    out.files["etc/nginx/nginx.conf"] = NGINX.format(body="\n".join(body))
+    out.enable("nginx.service")
+
+
 def _router(topology: Topology, host: Host, out: HostFiles) -> None:
-    upnp = topology.line.upnp
+    line = topology.line
+    upnp = line.upnp
     lan: IPv4Interface = host.interface("lan0").v4
     vulnerable = upnp.variant == "vulnerable"
+    six = '    iifname "wan0" meta nfproto ipv6 accept\n' if line.ipv6_inbound == "open" else ""
+    quiet = (
+        """
+  chain output {
+    type filter hook output priority filter; policy accept;
+    meta l4proto icmp drop
+  }"""
+        if host.name in line.silent
+        else ""
+    )
+    shared = topology.map_e if host.name == topology.router_chain[0] else None
+    translate = _port_set(shared) if shared else '    iifname != "wan0" oifname "wan0" meta nfproto ipv4 masquerade\n'
+    if shared:
+        wan = host.interface("wan0")
+        out.net.append(f"ip address replace {shared.address}/32 dev wan0; ip route replace default via {host.default4} dev {wan.name} src {shared.address}")
+    if host.name in line.page:
+        _web(out, [f"    listen {lan.ip}:80;", '    location / { default_type text/html; return 200 "<title>Router</title>\\n"; }'])
     out.files["etc/nftables.conf"] = f"""add table inet labrouter
 delete table inet labrouter
 table inet labrouter {{
-  chain input {{
+{_blocks(shared) if shared else ""}  chain input {{
     type filter hook input priority filter; policy {"accept" if vulnerable else "drop"};
     iif "lo" accept
     ct state established,related accept
@@ -86,8 +194,8 @@ table inet labrouter {{
     ct state established,related accept
     iifname "lan0" oifname "wan0" accept
     meta l4proto ipv6-icmp accept
-    jump miniupnpd
-  }}
+{six}    jump miniupnpd
+  }}{quiet}
   chain miniupnpd {{ }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
@@ -96,8 +204,7 @@ table inet labrouter {{
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     jump postrouting_miniupnpd
-    iifname != "wan0" oifname "wan0" meta nfproto ipv4 masquerade
-  }}
+{translate}  }}
   chain prerouting_miniupnpd {{ }}
   chain postrouting_miniupnpd {{ }}
 }}
@@ -108,6 +215,7 @@ table inet labrouter {{
     lowest = 1 if upnp.rules == "open" else 1024
     permissions = "" if vulnerable else f"allow {lowest}-65535 {lan.network} {lowest}-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n"
     out.files["etc/miniupnpd/miniupnpd.conf"] = f"""ext_ifname=wan0
+{f"ext_ip={shared.address}" if shared else ""}
 listening_ip=lan0
 http_port={topology.upnp_port}
 enable_natpmp=yes
@@ -143,43 +251,78 @@ ExecStopPost=
     out.enable("miniupnpd.service")
 
 
+def _port_set(shared: MapE) -> str:
+    """Rules of a router that uses only the ports of its set."""
+    jumps = ", ".join(f"{index} : jump block{index}" for index in range(len(shared.blocks)))
+    return f"""    iifname != "wan0" oifname "wan0" meta l4proto {{ tcp, udp }} meta nfproto ipv4 numgen random mod {len(shared.blocks)} vmap {{ {jumps} }}
+    iifname != "wan0" oifname "wan0" meta nfproto ipv4 snat ip to {shared.address}
+"""
+
+
+def _blocks(shared: MapE) -> str:
+    return "".join(
+        f"  chain block{index} {{\n" + "".join(f"    meta l4proto {kind} snat ip to {shared.address}:{first}-{last}\n" for kind in ("tcp", "udp")) + "  }\n"
+        for index, (first, last) in enumerate(shared.blocks)
+    )
+
+
 def _provider(topology: Topology, host: Host, out: HostFiles) -> None:
-    ports = topology.line.port_filter
+    line = topology.line
+    access0 = host.interface("access0")
+    ports = line.port_filter
     refuse = "drop" if ports.action == "drop" else "reject with icmpx type admin-prohibited"
-    rules = []
-    for way, numbers in (('iifname "core0" oifname "access0"', ports.inbound), ('iifname "access0" oifname "core0"', ports.outbound)):
+    down, up = 'iifname "core0" oifname "access0"', 'iifname "access0" oifname "core0"'
+    rules, prerouting, postrouting, more = [], [], [], ""
+    if "everything" in line.blocks or line.web == "portal":
+        rules.append("    drop")
+    if "everything" in line.blocks:
+        more = """
+  chain output {
+    type filter hook output priority filter; policy accept;
+    oifname "access0" meta l4proto { icmp, ipv6-icmp } drop
+  }"""
+    if "gre" in line.blocks:
+        rules.append("    meta l4proto gre drop")
+    if "udp" in line.blocks:
+        rules += [f"    {up} udp dport != 53 drop", f"    {down} udp sport != 53 drop"]
+    for way, numbers in ((down, ports.inbound), (up, ports.outbound)):
         if numbers:
             chosen = ", ".join(map(str, sorted(set(numbers))))
             rules += [f"    {way} tcp dport {{ {chosen} }} {refuse}", f"    {way} udp dport {{ {chosen} }} {refuse}"]
-    nat = ""
-    if topology.line.wan == "cgn":
-        rules += ["    ct state established,related accept", '    iifname "core0" oifname "access0" meta nfproto ipv4 drop']
-        nat = """
-  chain postrouting {
-    type nat hook postrouting priority srcnat; policy accept;
-    iifname "access0" oifname "core0" meta nfproto ipv4 masquerade
-  }"""
+    if line.wan in TRANSLATED:
+        rules += ["    ct state established,related accept", f"    {down} meta nfproto ipv4 drop"]
+        postrouting.append(f"    {up} meta nfproto ipv4 masquerade fully-random")
+    elif line.wan == "none":
+        rules.append("    meta nfproto ipv4 drop")
+    elif topology.map_e:
+        chosen = ", ".join(f"{first}-{last}" for first, last in topology.map_e.blocks)
+        rules += [f"    {down} ip daddr {topology.map_e.address} {kind} dport != {{ {chosen} }} drop" for kind in ("tcp", "udp")]
+    elif topology.one_to_one:
+        home = topology.hosts[topology.router_chain[0]].interface("wan0").v4.ip
+        prerouting.append(f"    ip daddr {topology.one_to_one} dnat ip to {home}")
+        postrouting.append(f'    oifname "core0" ip saddr {home} snat ip to {topology.one_to_one}')
+    if line.web != "open":
+        prerouting.append(f'    iifname "access0" tcp dport 80 redirect to :{WEB_PORT}')
+        # Any page is answered: by the page that was asked for, seen from here, or by one to sign in.
+        page = "proxy_pass http://$http_host$request_uri;" if line.web == "proxy" else 'default_type text/html; return 200 "<html>Please sign in</html>\\n";'
+        _web(out, [f"    listen {access0.v4.ip}:{WEB_PORT};", f"    location / {{ {page} }}"])
+    chains = [
+        f"  chain {name} {{\n    type nat hook {name} priority {priority}; policy accept;\n" + "\n".join(body) + "\n  }"
+        for name, priority, body in (("prerouting", "dstnat", prerouting), ("postrouting", "srcnat", postrouting))
+        if body
+    ]
     body = "\n".join(rules)
+    nat = "".join(f"\n{chain}" for chain in chains)
     out.files["etc/nftables.conf"] = f"""add table inet labisp
 delete table inet labisp
 table inet labisp {{
   chain forward {{
     type filter hook forward priority filter; policy accept;
 {body}
-  }}{nat}
+  }}{more}{nat}
 }}
 """
     out.enable("nftables.service")
-
-
-def _stun(host: Host, out: HostFiles) -> None:
-    """A STUN server on both addresses, so that two answers come from two places."""
-    net0 = host.interface("net0")
-    addresses = [net0.v4.ip, *(more.ip for more in net0.more_v4), *([net0.v6.ip] if net0.v6 else [])]
-    listening = "".join(f"listening-ip={address}\n" for address in addresses)
-    switches = "stun-only\nno-tls\nno-dtls\nno-tcp\nno-cli\n"
-    out.files["etc/turnserver.conf"] = f"{listening}listening-port=3478\n{switches}userdb=/var/lib/turn/turndb\nlog-file=stdout\n"
-    out.enable("coturn.service")
 
 
 def _zone(topology: Topology) -> str:
