@@ -41,7 +41,8 @@ class Result:
 
 def compare(expected: dict[str, Any], line: dict[str, Any]) -> list[str]:
     """Return what is not as the line's file expects it. Reasons may be more than the expected ones, contradictions may not."""
-    wrong = [f"{key} {line.get(key)} instead of {value}" for key, value in expected.items() if key not in ("reasons", "contradictions") and line.get(key) != value]
+    exact = [key for key in expected if key not in ("reasons", "contradictions")]
+    wrong = [f"{key} {line.get(key)} instead of {expected[key]}" for key in exact if line.get(key) != expected[key]]
     missing = sorted(set(expected.get("reasons") or ()) - set(line["verdict_reasons"]))
     if missing:
         wrong.append(f"no reason {', '.join(missing)} among {', '.join(line['verdict_reasons'])}")
@@ -87,7 +88,8 @@ def one(line: str) -> Result:
     finally:
         lab.forget_connections()
         lab.down()
-    print(f"{'WRONG' if result.wrong else 'right':5}  {result.name:22} {result.found:20} {result.seconds:5.1f} s {result.tasks:3} tasks  seed {result.seed}", flush=True)
+    word = "WRONG" if result.wrong else "right"
+    print(f"{word}  {result.name:22} {result.found:20} {result.seconds:5.1f} s {result.tasks:3} tasks  seed {result.seed}", flush=True)
     for text in result.wrong:
         print(f"       {text}", flush=True)
     return result
