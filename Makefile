@@ -5,9 +5,11 @@
 # `make help` says what there is. Everything that is installed is said before it is installed, and only once (see tools/env).
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-all bench list clean pin
+.PHONY: help setup demo check test test-all lines bench list clean pin
 
 LINE ?= dynamic_global
+LINES ?=
+JOBS ?= 2
 KEEP ?=
 OS ?= bookworm
 STAGES ?=
@@ -21,6 +23,8 @@ help:
 	@echo 'make check               linters, types, unit and contract tests (3 minutes)'
 	@echo 'make test                everything that matters once (40 minutes); STAGES="units lint" runs only these'
 	@echo 'make test-all            the full product of lines and systems'
+	@echo 'make lines               what is said of every line, against what its file expects, as tables'
+	@echo '                         LINES="cgn path/to/line.yml": only these; JOBS=1: labs at a time'
 	@echo 'make list                the stages'
 	@echo 'make bench               benchmarks beside netaddr, nmap and wait_for'
 	@echo 'make setup               only install what the commands above need'
@@ -41,6 +45,11 @@ test:
 
 test-all:
 	@tools/stages all $(STAGES)
+
+lines:
+	@$(ROOT) tools/env setup --debian base,lab dev
+	@$(ROOT) $(RUN) tests/lab/lab images
+	@$(ROOT) $(RUN) tests/lines/run --jobs '$(JOBS)' $(LINES)
 
 bench:
 	@$(ROOT) tools/env setup --debian base,lab,bench dev
