@@ -5,14 +5,14 @@
 # `make help` says what there is. Everything that is installed is said before it is installed, and only once (see tools/env).
 .POSIX:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lines check test test-all bench list clean pin
+.PHONY: help setup demo check test test-all lines bench list clean pin
 
 LINE ?= dynamic_global
+LINES ?=
+JOBS ?= 2
 KEEP ?=
 OS ?= bookworm
 STAGES ?=
-LINES ?=
-JOBS ?= 2
 # The lab makes namespaces and bridges: root, or the same through sudo.
 ROOT = $$([ "$$(id -u)" = 0 ] || echo "sudo -H --preserve-env=CI,TERM,XDG_CACHE_HOME")
 RUN = tools/env run dev tools/inplace
@@ -20,10 +20,11 @@ RUN = tools/env run dev tools/inplace
 help:
 	@echo 'make demo                publish a server in the lab, prove it from outside, take it back'
 	@echo '                         LINE=NAME or path/to/line.yml: another line; OS=trixie: Debian 13; KEEP=1: leave the lab up'
-	@echo 'make lines               diagnose every line in the lab; LINES="NAME path/to/line.yml": only these; JOBS=2'
 	@echo 'make check               linters, types, unit and contract tests (3 minutes)'
 	@echo 'make test                everything that matters once (40 minutes); STAGES="units lint" runs only these'
 	@echo 'make test-all            the full product of lines and systems'
+	@echo 'make lines               what is said of every line, against what its file expects, as tables'
+	@echo '                         LINES="cgn path/to/line.yml": only these; JOBS=1: labs at a time'
 	@echo 'make list                the stages'
 	@echo 'make bench               benchmarks beside netaddr, nmap and wait_for'
 	@echo 'make setup               only install what the commands above need'
@@ -36,11 +37,6 @@ demo:
 	@$(ROOT) tools/env setup --debian base,lab dev
 	@$(ROOT) env LINE='$(LINE)' KEEP='$(KEEP)' OS='$(OS)' $(RUN) tests/e2e/demo
 
-lines:
-	@$(ROOT) tools/env setup --debian base,lab dev
-	@$(ROOT) tests/lab/lab images
-	@$(ROOT) $(RUN) tests/lines/run --jobs '$(JOBS)' $(LINES)
-
 check:
 	@tools/stages check $(STAGES)
 
@@ -49,6 +45,11 @@ test:
 
 test-all:
 	@tools/stages all $(STAGES)
+
+lines:
+	@$(ROOT) tools/env setup --debian base,lab dev
+	@$(ROOT) $(RUN) tests/lab/lab images
+	@$(ROOT) $(RUN) tests/lines/run --jobs '$(JOBS)' $(LINES)
 
 bench:
 	@$(ROOT) tools/env setup --debian base,lab,bench dev

@@ -25,7 +25,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from labtool import cgroup, limits  # noqa: E402
+from labtool import cgroup, images, limits  # noqa: E402
 from labtool import line as lines  # noqa: E402
 from labtool.topology import plan  # noqa: E402
 from labtool.util import LabError, Places  # noqa: E402
@@ -206,8 +206,9 @@ def test_a_home_with_map_e_has_the_address_and_ports_of_its_prefix() -> None:
             lan = topology.segments["lan"].v6
             assert lan and lan.subnet_of(topology.map_e.site)
             assert sum(last - first + 1 for first, last in topology.map_e.blocks) == count
-            inside = {service["name"]: topology.map_e.has(int(service.get("external_port", service["port"]))) for service in topology.services}
-            assert inside == {service["name"]: service["name"] == "alt" for service in topology.services}
+            # Those that the set's ports are drawn for lie in it, the others never do.
+            inside = {topology.map_e.has(service.get("external_port", service["port"])) for service in topology.services}
+            assert inside == {name == "map_e_v6plus"}
 
 
 def test_a_seed_repeats_a_lab() -> None:
@@ -242,6 +243,17 @@ def test_other_pythons() -> None:
         assert lab("python", version, "--", "-c", code).stdout.strip() == version
     missing = lab("python", "3.5", "--", "-V", check=False)
     assert missing.returncode == 1 and "3.5" in missing.stderr
+
+
+def test_checkouts_with_other_recipes_share_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOMESERVER_LAB_STORE", str(tmp_path))
+    (tmp_path / "stamps").mkdir()
+    ours = images.image_hash("bookworm")
+    (tmp_path / "stamps" / "bookworm-another").touch()
+    with pytest.raises(LabError, match=f"with the recipe {ours} .*lab images bookworm"):
+        images.reference("bookworm")
+    (tmp_path / "stamps" / f"bookworm-{ours}").touch()
+    assert images.reference("bookworm") == f"{images.REPOSITORY}:bookworm-{ours}"
 
 
 # --- up and down
@@ -450,6 +462,34 @@ def test_the_provider_filters_ports(tmp_path: Path) -> None:
         home, away = one.variables["lab_wan_address"], one.variables["lab_internet_address"]
         assert [one.ask("internet", home, 80), one.ask("internet", home, 81)] == [False, True]
         assert [one.ask("server", away, 25), one.ask("server", away, 587)] == [False, True]
+
+
+def test_a_shared_address_lets_in_the_ports_of_its_set() -> None:
+    with running("mape", "map_e_v6plus") as one:
+        wan, inside = one.variables["lab_wan_address"], one.variables["lab_services"][0]["external_port"]
+        # The next home's.
+        outside = inside + 16
+        one.listen("server", 8000)
+        for port in (inside, outside):
+            one.run("server", *one.upnpc, "-r", "8000", str(port), "tcp")
+        assert [one.ask("internet", wan, inside), one.ask("internet", wan, outside)] == [True, False]
+        assert one.run("server", "curl", "-s", one.variables["lab_echo_urls"][0]) == wan
+
+
+def test_a_proxy_answers_in_place_of_the_page() -> None:
+    with running("proxy", "http_proxy") as one:
+        seen = one.run("server", "curl", "-s", one.variables["lab_echo_urls"][0])
+        assert seen != one.variables["lab_wan_address"] and ipaddress.ip_address(seen) in ipaddress.ip_network(one.variables["lab_networks"]["core"])
+        one.listen("internet", 81)
+        assert one.ask("server", one.variables["lab_internet_address"], 81)
+
+
+def test_a_vpn_hides_the_line() -> None:
+    with running("vpn", "vpn_default_route") as one:
+        ask = ["curl", "-s", "-m", "3", one.variables["lab_echo_urls"][0]]
+        seen = one.run("server", *ask)
+        assert ipaddress.ip_address(seen) in ipaddress.ip_network(one.variables["lab_networks"]["core"])
+        assert one.run("server", *ask, "--interface", "lan0") == one.variables["lab_wan_address"] != seen
 
 
 def test_the_rules_that_routers_ship_with(tmp_path: Path) -> None:

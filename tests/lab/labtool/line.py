@@ -56,6 +56,8 @@ class Service:
     port: int
     # A number, IN_SET, or nothing: the same as inside.
     external_port: int | str | None = None
+    # Nothing: those that the line has.
+    families: tuple[str, ...] = ()
 
 
 SERVICES = (Service("web", "tcp", 80), Service("alt", "tcp", 443, 8443), Service("wg", "udp", 51820))
@@ -221,7 +223,7 @@ def _services(rows: list[Any] | None, path: Path) -> tuple[Service, ...]:
         inside = given.port("port", required=True)
         outside: int | str | None = IN_SET if given.value.get("external_port") == IN_SET else None
         given.seen.add("external_port")
-        services.append(Service(name, protocol, inside or 0, outside or given.port("external_port")))
+        services.append(Service(name, protocol, inside or 0, outside or given.port("external_port"), given.words("families", ("ipv4", "ipv6"))))
         given.end()
     return tuple(services)
 

@@ -102,7 +102,7 @@ class Topology:
     router_chain: list[str]
     upnp_port: int
     upnp_uuids: dict[str, str]
-    services: list[dict[str, int | str]]
+    services: list[dict[str, Any]]
     map_e: MapE | None
     # The address that the provider translates one to one.
     one_to_one: IPv4Address | None
@@ -287,11 +287,13 @@ def plan(line: Line, server_os: str, seed: int) -> Topology:
     )
 
 
-def _services(rng: random.Random, line: Line, shared: MapE | None) -> list[dict[str, int | str]]:
+def _services(rng: random.Random, line: Line, shared: MapE | None) -> list[dict[str, Any]]:
     """What the server wants to publish, with numbers. Without NAT, nothing translates a port."""
-    rows: list[dict[str, int | str]] = []
+    rows: list[dict[str, Any]] = []
     for one in line.services:
-        row: dict[str, int | str] = {"name": one.name, "protocol": one.protocol, "port": one.port}
+        row: dict[str, Any] = {"name": one.name, "protocol": one.protocol, "port": one.port}
+        if one.families:
+            row["families"] = list(one.families)
         if one.external_port == IN_SET:
             assert shared
             row["external_port"] = rng.randint(*rng.choice(shared.blocks))
