@@ -75,12 +75,13 @@ def lab(name: str, tier: str, what: str, *command: str, minutes: float, group: s
 
 
 PYTEST = ("python", "-m", "pytest", "-q", "--durations=10")
+UNITS = ("tests/unit", "tests/e2e/unit", "tests/lines/unit")
 CORE = ("-m", "pytest", "-q", "tests/unit/plugins/module_utils")
 
 STAGES = (
     Stage("lint", "check", "ruff, yamllint, ansible-lint (production), shellcheck", ("tools/stage/lint",), group="lint"),
     Stage("types", "check", "mypy, strict", ("tools/stage/types",)),
-    Stage("units", "check", "unit tests on this machine's Python", (*PYTEST, "tests/unit", "tests/e2e/unit", "tests/lines/unit", "--ignore-glob=*test_contract*")),
+    Stage("units", "check", "unit tests on this machine's Python", (*PYTEST, *UNITS, "--ignore-glob=*test_contract*")),
     Stage("contract", "check", "role inputs, arrows, return keys, documents", (*PYTEST, "-m", "contract", "tests/unit")),
     Stage("reuse", "check", "licence of every file", ("reuse", "lint", "--lines")),
     Stage("changelog", "check", "changelog fragments", ("antsibull-changelog", "lint")),
