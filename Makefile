@@ -49,7 +49,8 @@ test-all:
 lines:
 	@$(ROOT) tools/env setup --debian base,lab dev
 	@$(ROOT) $(RUN) tests/lab/lab images
-	@$(ROOT) $(RUN) tests/lines/run --jobs '$(JOBS)' $(LINES)
+	@# Shells may export LINES as the height of the terminal.
+	@case '$(LINES)' in *[!0-9]*) set -- $(LINES) ;; esac; $(ROOT) $(RUN) tests/lines/run --jobs '$(JOBS)' "$$@"
 
 bench:
 	@$(ROOT) tools/env setup --debian base,lab,bench dev

@@ -9,6 +9,7 @@ Each takes the root of a tree, so that the tests can show them a faulty one.
 from __future__ import annotations
 
 import ast
+import ipaddress
 import re
 import subprocess
 import sys
@@ -445,6 +446,61 @@ def check_release(root: Path) -> list[str]:
     return [] if version in releases else [f"galaxy.yml has the version {version}, changelogs/changelog.yaml knows {', '.join(releases) or 'none'}"]
 
 
+# --- the lab ------------------------------------------------------------------------------------------------------------------------------
+
+#: Molecule wants its scenarios there, though they are tests.
+TESTS = ("tests/", "extensions/molecule/")
+ADDRESS = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7})(?![\w.:])")
+
+
+def addresses(text: str) -> set[str]:
+    """The addresses of the Internet in a text, without those that are for documentation or have a meaning of their own."""
+    found = set()
+    for word in ADDRESS.findall(text):
+        try:
+            address = ipaddress.ip_address(word)
+        except ValueError:
+            continue
+        if address.is_global and not address.is_multicast:
+            found.add(str(address))
+    return found
+
+
+def lab_names(root: Path) -> tuple[dict[str, str], set[str]]:
+    """How the lab calls its things, as patterns and what they mean; and the addresses that it has in every run."""
+    folder = root / "tests" / "lab" / "labtool"
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))}
+    together = "\n".join(texts.values())
+    patterns = {r"(?<![\w/-])lab_[a-z]\w*": "a variable of the lab"}
+    for name in sorted(set(re.findall(r"\btable \w+ (lab\w+)", together)) | set(re.findall(r"\b(lab-[a-z-]+)(?:\.service|\b)", together))):
+        patterns[rf"(?<![\w/-]){name}(?![\w-])"] = "a thing in the lab"
+    groups = re.search(r"^GROUPS = (\{.*?\})$", texts.get("topology", ""), re.M | re.S)
+    known = ast.literal_eval(groups.group(1)) if groups else {}
+    if known:
+        hosts, own = "|".join(sorted(known)), "|".join(sorted(set(known.values()) - {BASE}))
+        patterns[rf"(?<![\w.-])(?:hosts|delegate_to): [\"']?(?:{hosts})\b(?![.-])"] = "a host of the lab"
+        patterns[rf"\bgroups(?:\.|\[[\"'])(?:{own})\b"] = "a group of the lab"
+        # The names are plain words, so they count only where a host is meant.
+        patterns[rf"(?i)\b\w*host\w*\s*==\s*[\"'](?:{hosts})[\"']"] = "a host of the lab"
+    return patterns, addresses(together)
+
+
+def check_lab(root: Path) -> list[str]:
+    """What users get must not know where it is tested."""
+    bad = []
+    patterns, fixed = lab_names(root)
+    for path in tracked(root):
+        name = str(path.relative_to(root))
+        if name.startswith(TESTS):
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for pattern, what in patterns.items():
+            bad += [f"{name}: {word.strip()} is {what}" for word in sorted(set(re.findall(pattern, text, re.M)))]
+        if fixed:
+            bad += [f"{name}: {address} is an address in the lab" for address in sorted(addresses(text) & fixed)]
+    return bad
+
+
 CHECKS = {
     "role_inputs": check_role_inputs,
     "role_readmes": check_role_readmes,
@@ -455,4 +511,5 @@ CHECKS = {
     "readme": check_readme,
     "languages": check_languages,
     "release": check_release,
+    "lab": check_lab,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.homeserver.hardening.tests.unit.contract_checks import CHECKS, contents
+from ansible_collections.homeserver.hardening.tests.unit.contract_checks import CHECKS, contents, lab_names
 
 pytestmark = pytest.mark.contract
 
@@ -172,6 +172,39 @@ FAULTS = [
     ("languages", "dark.md has no Japanese", "docs/dark.md", "x\n"),
     ("release", "galaxy.yml has the version 0.2.0", "galaxy.yml", "version: 0.2.0\ntags: []\n"),
 ]
+
+LAB = {
+    "tests/lab/labtool/topology.py": 'GROUPS = {"server": "homeserver", "internet": "vantages", "isp": "isps"}\nDNS = "9.9.9.9"\n',
+    "tests/lab/labtool/render.py": 'RULES = "add table inet labrouter"\nUNIT = "etc/systemd/system/lab-stun.service"\n',
+    "tests/lab/use.yml": "- hosts: internet\n  vars: {x: '{{ lab_seed }} 9.9.9.9'}\n",
+    "extensions/molecule/lamp/verify.yml": "- hosts: server\n  vars: {x: '{{ lab_seed }}'}\n",
+}
+KNOWS_THE_LAB = [
+    ("lab_seed is a variable of the lab", "roles/lamp/tasks/more.yml", "- name: '{{ lab_seed }}'\n"),
+    ("lab_anything is a variable of the lab", "docs/light.md", "`lab_anything`\n"),
+    ("labrouter is a thing in the lab", "plugins/module_utils/_plan.py", "TABLE = 'labrouter'\n"),
+    ("lab-stun is a thing in the lab", "bench/run.py", "UNIT = 'lab-stun.service'\n"),
+    ("hosts: server is a host of the lab", "playbooks/shine.yml", "- hosts: server\n"),
+    ("delegate_to: internet is a host of the lab", "roles/lamp/tasks/more.yml", "- name: X\n  delegate_to: internet\n"),
+    ("HOST == 'isp' is a host of the lab", "plugins/module_utils/_plan.py", "IS = HOST == 'isp'\n"),
+    ("groups.isps is a group of the lab", "roles/lamp/tasks/more.yml", "- name: '{{ groups.isps }}'\n"),
+    ("groups['vantages is a group of the lab", "playbooks/shine.yml", "- name: '{{ groups['vantages'] }}'\n"),
+    ("9.9.9.9 is an address in the lab", "plugins/module_utils/_plan.py", "ASK = '9.9.9.9'\n"),
+]
+
+
+@pytest.mark.parametrize(("complaint", "name", "content"), KNOWS_THE_LAB, ids=[complaint for complaint, _name, _content in KNOWS_THE_LAB])
+def test_what_knows_the_lab_is_found(tmp_path, complaint, name, content):
+    assert CHECKS["lab"](build(tmp_path, SOUND, LAB)) == []
+    assert f"{name}: {complaint}" in CHECKS["lab"](build(tmp_path, {name: content}))
+
+
+def test_the_lab_has_names_that_can_be_looked_for():
+    """And no address that could be: it has others in each run."""
+    patterns, fixed = lab_names(ROOT)
+    assert {"a variable of the lab", "a thing in the lab", "a host of the lab", "a group of the lab"} == set(patterns.values())
+    assert any("labrouter" in pattern for pattern in patterns)
+    assert fixed == set()
 
 
 @pytest.mark.parametrize(("check", "complaint", "name", "content"), FAULTS, ids=[f"{check}: {complaint}" for check, complaint, _name, _content in FAULTS])
