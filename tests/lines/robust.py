@@ -86,7 +86,7 @@ def lies(readings: Sequence[Reading]) -> Iterator[tuple[int, str, Reading]]:
         family, wan = _seen(reading), _wan(reading)
         name = "mapped_address" if family else "address"
         said = str((reading.value or {}).get(name))
-        false = next(one for one in FALSE[family or "ipv4"] if one != said)
+        false = [one for one in FALSE[family or "ipv4"] if one != said][0]
         if family or wan:
             yield index, "seen" if family else "wan", replace(reading, value={**(reading.value or {}), name: false})
 

@@ -160,14 +160,14 @@ class Gateway(ABC):
 
     def require_global(self, accepts: Callable[[str], bool]) -> None:
         """Give back a mapping at once if the WAN address that comes with it is not accepted. For routers that tell it only then."""
-        _ = accepts
+        del accepts
 
     def requested_port(self, protocol: str, external_port: int) -> int:
         """Return the external port that was asked for when a mapping of ours got this one."""
-        _ = protocol
+        del protocol
         return external_port
 
     def max_lease(self, protocol: str, external_port: int) -> int:
         """Return the longest lease that a mapping of this port can have."""
-        _ = (protocol, external_port)
+        del protocol, external_port
         return self.capabilities().max_lease
