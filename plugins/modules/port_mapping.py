@@ -19,6 +19,7 @@ description:
   - Ports are mapped to the host that runs the module, never to a third one. It needs no program on the host, and root only for PCP and NAT-PMP.
 extends_documentation_fragment:
   - homeserver.hardening.attributes
+  - homeserver.hardening.router
 author:
   - homeserver.hardening contributors (@homeserver-hardening)
 options:
@@ -68,25 +69,6 @@ options:
           - A run renews what has less than half of its lease left, or more than was asked for. That is no change; see RV(mappings[].renewed).
         type: int
         default: 604800
-  method:
-    description:
-      - The protocol towards the router.
-      - V(auto) takes V(upnp), then V(pcp), then V(natpmp), whatever answers first in this order. UPnP lists mappings, names their owners and leases them
-        for a week. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp).
-      - V(pcp) and V(natpmp) cannot list mappings. What this host made by them is recorded in O(state_dir), for everything else the owner is unknown.
-    type: str
-    choices: [auto, upnp, pcp, natpmp]
-    default: auto
-  gateway:
-    description:
-      - The router's address in the LAN, or the C(http://) address of its UPnP device description, which saves the search.
-      - If omitted or empty, the default gateway is asked. It is not asked if this host's own address is a global one, since there is no NAT then.
-    type: str
-  interface:
-    description:
-      - The interface to ask from. Needed where the default route does not lead to the home router, such as with a VPN.
-      - If omitted or empty, those of the default routes.
-    type: str
   adopt:
     description:
       - Whether to take over an untagged mapping that already leads to the wanted port of this host.
@@ -136,18 +118,6 @@ options:
         Internet could not reach the mapping.
     type: bool
     default: true
-  timeout:
-    description:
-      - For how many seconds at most to search for the router. The search ends with the first good answer.
-      - With PCP and NAT-PMP, for how many seconds to wait for each answer.
-    type: float
-    default: 3.0
-  state_dir:
-    description:
-      - Where mappings made by PCP and NAT-PMP are recorded on the host, in C(port_mappings.json), readable by its owner only.
-        Whoever knows what is in it can remove them.
-    type: path
-    default: /var/lib/homeserver
 notes:
   - PCP and NAT-PMP do not say in advance whether a port is free, so check mode cannot tell either.
   - A mapping that the router lists does not prove that the Internet reaches the host. Ask from outside.

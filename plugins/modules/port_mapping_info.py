@@ -9,45 +9,14 @@ module: port_mapping_info
 short_description: List the port mappings of the router
 version_added: 0.1.0
 description:
-  - Finds the router by PCP, UPnP or NAT-PMP and lists every port mapping that it shows, with its owner, and the router's WAN address.
+  - Finds the router by UPnP, PCP or NAT-PMP and lists every port mapping that it shows, with its owner, and the router's WAN address.
   - Changes nothing. Sends a search to the router and to the LAN of the host, and requests to the router only.
   - Ends with the first good answer. That there is no router that maps ports is an answer and no failure.
 extends_documentation_fragment:
   - homeserver.hardening.attributes.info
+  - homeserver.hardening.router
 author:
   - homeserver.hardening contributors (@homeserver-hardening)
-options:
-  method:
-    description:
-      - The protocol towards the router.
-      - V(auto) takes V(upnp), then V(pcp), then V(natpmp), whatever answers first in this order. UPnP lists mappings, names their owners and leases them
-        for a week. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp).
-      - V(pcp) and V(natpmp) cannot list mappings. What this host made by them is recorded in O(state_dir), for everything else the owner is unknown.
-    type: str
-    choices: [auto, upnp, pcp, natpmp]
-    default: auto
-  gateway:
-    description:
-      - The router's address in the LAN, or the C(http://) address of its UPnP device description, which saves the search.
-      - If omitted or empty, the default gateway is asked. It is not asked if this host's own address is a global one, since there is no NAT then.
-    type: str
-  interface:
-    description:
-      - The interface to ask from. Needed where the default route does not lead to the home router, such as with a VPN.
-      - If omitted or empty, those of the default routes.
-    type: str
-  timeout:
-    description:
-      - For how many seconds at most to search for the router. The search ends with the first good answer.
-      - With PCP and NAT-PMP, for how many seconds to wait for each answer.
-    type: float
-    default: 3.0
-  state_dir:
-    description:
-      - Where mappings made by PCP and NAT-PMP are recorded on the host, in C(port_mappings.json), readable by its owner only.
-        Whoever knows what is in it can remove them.
-    type: path
-    default: /var/lib/homeserver
 notes:
   - Some routers do not list forwardings that were made on their own page, and none lists what it opens for IPv6.
 seealso:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..module_utils._line._ways import BY_VERDICT
 from ._services import Problem, Service, external_port_taken
 
 DIRECT = "direct"
@@ -20,7 +21,7 @@ IMPOSSIBLE = "impossible"
 
 #: Reasons why a family cannot carry a service, and the ways that remain, best first.
 WAYS: Mapping[str, tuple[str, ...]] = {
-    "wan_shared": ("ipv6", "provider_global_address", "fixed_ip"),
+    "wan_shared": BY_VERDICT["cgn"],
     "wan_private": ("bridge_mode", "forward_twice", "ipv6", "provider_global_address", "fixed_ip"),
     "wan_hidden": ("bridge_mode", "ipv6", "provider_global_address", "fixed_ip"),
     "wan_not_global": ("provider_global_address", "ipv6", "fixed_ip"),
@@ -30,10 +31,8 @@ WAYS: Mapping[str, tuple[str, ...]] = {
     "not_direct": ("path_port_mapping",),
     "no_mapping_for_ipv6": ("path_direct",),
     "port_translation_without_nat": ("same_port",),
-    "port_not_in_set": ("other_port", "ipv6", "pppoe", "provider_global_address", "fixed_ip"),
-    "ds_lite": ("ipv6", "pppoe", "provider_global_address", "fixed_ip"),
-    "nat64_464xlat": ("ipv6", "provider_global_address", "fixed_ip"),
-    "no_ipv4": ("ipv6", "provider_global_address", "fixed_ip"),
+    "port_not_in_set": BY_VERDICT["map_e"],
+    **{verdict: BY_VERDICT[verdict] for verdict in ("ds_lite", "nat64_464xlat", "no_ipv4")},
 }
 
 #: What stands in the way of IPv4 where M(line_info) says that nothing can come in, by its verdict.

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ SERVICES: list[dict[str, Any]] = [
     {"name": "wg", "protocol": "udp", "port": 51820},
 ]
 
-_RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)", re.M)
+_RECAP = re.compile(
+    r"^(?P<host>\S+)\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)\s+skipped=(?P<skipped>\d+)", re.M
+)
 
 
 def services_for(lab: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -80,6 +82,11 @@ class Run:
     def changed(self) -> dict[str, int]:
         """How many tasks changed something, per host."""
         return {host: row["changed"] for host, row in self.recap.items()}
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks it took: those that ran, and those that were skipped."""
+        return sum(row["ok"] + row["skipped"] for row in self.recap.values())
 
     def __repr__(self) -> str:
         return f"<{self.argv[-1]} ended {self.returncode}>"
@@ -288,7 +295,7 @@ class Lab:
             raw += f"\nkilled after {timeout:g} s\n".encode()
         text = raw.decode(errors="replace")
         seconds = time.monotonic() - started
-        recap = {match["host"]: {key: int(match[key]) for key in ("ok", "changed", "unreachable", "failed")} for match in _RECAP.finditer(text)}
+        recap = {match["host"]: {key: int(match[key]) for key in ("ok", "changed", "unreachable", "failed", "skipped")} for match in _RECAP.finditer(text)}
         run = Run(argv, process.returncode, text, seconds, recap)
         self._runs += 1
         run.log = self.output / f"{self._runs:03d}-{playbook.rsplit('.', 1)[-1] if os.sep not in playbook else Path(playbook).stem}.log"
@@ -325,16 +332,17 @@ class Home:
         self.lab = lab
         self.token = ""
 
-    def start_services(self) -> None:
+    def start_services(self, ports: Sequence[str] = ("tcp:80", "tcp:443", "udp:51820")) -> None:
         """Offer something real on each port that gets published."""
         # The same after a restart, so that the unit and the process are the same to the manifest.
         self.token = self.token or secrets.token_hex(8)
+        numbers = "|".join(sorted({port.partition(":")[2] for port in ports}))
         self.lab.exec("server", "sh", "-ec", "mkdir -p /opt && cat >/opt/lab-services.py", stdin=(E2E / "services.py").read_bytes())
         self.lab.sh(
             "server",
             "systemctl stop lab-services.service 2>/dev/null || :\n"
-            f"systemd-run --quiet --collect --unit=lab-services python3 /opt/lab-services.py {self.token}\n"
-            "for attempt in $(seq 50); do [ $(ss -Hlntu | grep -Ec ':(80|443|51820) ') -ge 3 ] && exit 0; sleep 0.1; done\n"
+            f"systemd-run --quiet --collect --unit=lab-services python3 /opt/lab-services.py {self.token} {' '.join(ports)}\n"
+            f"for attempt in $(seq 50); do [ $(ss -Hlntu | grep -Ec ':({numbers}) ') -ge {len(ports)} ] && exit 0; sleep 0.1; done\n"
             "echo 'the services did not start' >&2; exit 1",
         )
 

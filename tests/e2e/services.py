@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, homeserver.hardening contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the server really offers: HTTP on TCP 80 and 443, an echo on UDP 51820. Each answer carries the token given as argument.
+"""What the server really offers: HTTP on TCP ports, an echo on UDP ports. Each answer carries the token. Arguments: token, then PROTOCOL:PORT…
 
 Runs on the lab's server; knows nothing of the collection.
 """
@@ -43,16 +43,28 @@ class Server(http.server.ThreadingHTTPServer):
         super().server_bind()
 
 
-def echo(port):
+def echo(server, port):
     """Return each datagram behind the token."""
-    server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    server.bind(("::", port))
     while True:
         data, client = server.recvfrom(512)
         server.sendto(f"{TOKEN} udp {port} {client[0]} ".encode() + data, client)
 
 
-for number in (80, 443):
-    threading.Thread(target=Server(("::", number), Page).serve_forever, daemon=True).start()
-echo(51820)
+def open_udp(port):
+    """Bind a socket of both families."""
+    server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    server.bind(("::", port))
+    return server
+
+
+running = []
+for argument in sys.argv[2:]:
+    protocol, number = argument.split(":")
+    if protocol == "tcp":
+        target, arguments = Server(("::", int(number)), Page).serve_forever, ()
+    else:
+        target, arguments = echo, (open_udp(int(number)), int(number))
+    running.append(threading.Thread(target=target, args=arguments))
+for thread in running:
+    thread.start()

@@ -23,15 +23,16 @@ import judging
 import lablib
 import plants
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._egress._survey import TCP_PORTS, UDP_PORTS
+
 DIAGNOSE = "homeserver.hardening.diagnose"
 OUTPUT = lablib.OUTPUT / "lines"
 #: What egress_info asks for if it is told nothing.
-EGRESS_PORTS = {"tcp": (22, 25, 53, 80, 443, 465, 587, 993, 1723, 8443), "udp": (53, 123, 443, 500, 3478, 4500, 51820)}
+EGRESS_PORTS = {"tcp": TCP_PORTS, "udp": UDP_PORTS}
 #: Where the hops are asked: what traceroute uses.
 HOP_PORTS = (33434, 33466)
 #: How a second home router is asked whether it is one.
 ROUTER_PORTS = {"udp": (5351, 1900), "tcp": (80, 443, 8080)}
-_TASKS = re.compile(r"^\S+\s+: ok=(\d+)\s+changed=\d+\s+unreachable=\d+\s+failed=\d+\s+skipped=(\d+)", re.M)
 
 #: Whom the home speaks to of its own accord: the first packets only of what it began, so no answers to somebody outside. The provider's end sees
 #: all of it, also what came to it inside IPv6. The far end of a VPN sees what the tunnel hides.
@@ -97,7 +98,7 @@ class Look:
     def _look(self, finding: dict[str, Any]) -> None:
         lab = self.lab.vars
         finding.update(line=lab["lab_line"], seed=lab["lab_seed"], expect=lab["lab_expect"] or {}, services=lab["lab_services"])
-        self._offer(lab["lab_services"])
+        self.home.start_services(sorted({f"{row['protocol']}:{row['port']}" for row in lab["lab_services"]}))
         before = self._rules()
         isp = [address for row in self.lab.inventory()["_meta"]["hostvars"]["isp"]["lab_addresses"].values() for address in row]
         allowed = [*_configured(lab, isp), *self._already_spoken_to()]
@@ -113,19 +114,6 @@ class Look:
         finding["left_behind"] = [f"rules of {host} are not as before" for host in before if before[host] != after[host]]
         finding["egress"] = self._egress(lab)
         finding["outside"] = self._outside(lab, finding["report"])
-
-    def _offer(self, services: list[dict[str, Any]]) -> None:
-        """Offer something real on each service's port."""
-        self.home.token = "line" + lablib.secrets.token_hex(8)
-        ports = sorted({f"{row['protocol']}:{row['port']}" for row in services})
-        self.lab.exec("server", "sh", "-ec", "mkdir -p /opt && cat >/opt/offer.py", stdin=(HERE / "offer.py").read_bytes())
-        pattern = "|".join(sorted({str(row["port"]) for row in services}))
-        self.lab.sh(
-            "server",
-            f"systemd-run --quiet --collect --unit=lab-services python3 /opt/offer.py {self.home.token} {' '.join(ports)}\n"
-            f"for attempt in $(seq 50); do [ $(ss -Hlntu | grep -Ec ':({pattern}) ') -ge {len(ports)} ] && exit 0; sleep 0.1; done\n"
-            "echo 'the services did not start' >&2; exit 1",
-        )
 
     def _rules(self) -> dict[str, str]:
         """Return the packet filters of the home's hosts. A planted fault changes the router's all the time."""
@@ -172,7 +160,7 @@ class Look:
         return {
             "returncode": run.returncode,
             "seconds": run.seconds,
-            "tasks": sum(int(ok) + int(skipped) for ok, skipped in _TASKS.findall(run.output)),
+            "tasks": run.tasks,
             "report": json.loads(found[-1].read_text()),
             "looks": [{name: row[name] for name in ("line", "elapsed")} for row in rows.get("line_info", [])],
         }

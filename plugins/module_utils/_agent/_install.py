@@ -40,12 +40,12 @@ class InstallError(Exception):
 class Layout:
     """Where things are."""
 
-    library: str = LIBRARY
+    directory: str = LIBRARY
     command: str = COMMAND
 
     def path(self, name: str) -> str:
         """Return the path of a file in the library directory."""
-        return os.path.join(self.library, name)
+        return os.path.join(self.directory, name)
 
 
 def bundle_name(digest: str) -> str:
@@ -63,7 +63,7 @@ class Installation:
         """Return what is there, by path."""
         found: dict[str, Any] = {}
         with contextlib.suppress(FileNotFoundError):
-            for name in sorted(os.listdir(self._layout.library)):
+            for name in sorted(os.listdir(self._layout.directory)):
                 path = self._layout.path(name)
                 if os.path.islink(path):
                     if name == LINK:
@@ -116,10 +116,10 @@ class Installation:
                     _write(change.name, self._content(change.name, bundle, change.after["sha256"]), int(change.after["mode"], 8))
             if not self.current():
                 with contextlib.suppress(OSError):
-                    os.rmdir(self._layout.library)
+                    os.rmdir(self._layout.directory)
         except OSError as error:
             raise InstallError(
-                f"{error.filename or self._layout.library} cannot be changed: {error.strerror}; run as root on a writable file system"
+                f"{error.filename or self._layout.directory} cannot be changed: {error.strerror}; run as root on a writable file system"
             ) from error
 
     def _content(self, path: str, bundle: bytes, digest: str) -> bytes:
@@ -131,7 +131,7 @@ class Installation:
         return data
 
     def _wrapper(self) -> bytes:
-        return WRAPPER.replace(LIBRARY, self._layout.library).encode()
+        return WRAPPER.replace(LIBRARY, self._layout.directory).encode()
 
 
 def _sha256(data: bytes) -> str:

@@ -17,7 +17,7 @@ from ._map_e import nearest
 from ._providers import provider as known_provider
 from ._sockets import EndpointError
 
-__all__ = ["WORM_PORTS", "check_services", "service_rows"]
+__all__ = ["BY_VERDICT", "WORM_PORTS", "check_services", "service_rows"]
 
 #: Ports that worms use and providers therefore close.
 WORM_PORTS = frozenset({135, 137, 138, 139, 445})
@@ -38,7 +38,8 @@ _WAYS: dict[str, tuple[str, str, str]] = {
     "provider_ipv6": ("medium", "visitors without IPv6", "ask the provider for IPv6"),
     "fixed_ip": ("high", "nobody", "take a fixed address through a VPN to a server that has one; only the listed ports are forwarded"),
 }
-_BY_VERDICT: dict[str, tuple[str, ...]] = {
+#: What remains where a line cannot carry a service over IPv4, by its verdict, the best first.
+BY_VERDICT: dict[str, tuple[str, ...]] = {
     "map_e": ("other_port", "ipv6", "pppoe", "provider_global_address", "fixed_ip"),
     "ds_lite": ("ipv6", "pppoe", "provider_global_address", "fixed_ip"),
     "cgn": ("ipv6", "provider_global_address", "fixed_ip"),
@@ -92,7 +93,7 @@ def _forwards(line: Mapping[str, Any]) -> int | None:
 
 
 def _ways(line: Mapping[str, Any], service: Mapping[str, Any], port: int | None, provider: str | None) -> list[dict[str, Any]]:
-    names = list(_BY_VERDICT.get(line["verdict"], ()))
+    names = list(BY_VERDICT.get(line["verdict"], ()))
     ipv6 = line["host_ipv6_address"]
     # Mail between servers goes to port 25 alone; another port would receive nothing.
     if "other_port" in names and (port is None or int(service["external_port"]) == 25):

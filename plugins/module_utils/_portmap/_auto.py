@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from typing import Union
 
 from .._ownership import parse_tag
@@ -34,23 +33,18 @@ _UPNP_AFTER_PCP = 1.0
 
 
 class JoinedGateway(Gateway):
-    """One router that speaks several protocols.
+    """One router that speaks UPnP, and other protocols by which this host made mappings earlier.
 
-    New mappings are made by the first member. A mapping stays with the protocol that it was made by.
-
-    Args:
-        members: at least two, one of them UPnP.
+    New mappings are made by UPnP. A mapping stays with the protocol that it was made by.
     """
 
-    def __init__(self, members: Sequence[Gateway]) -> None:
-        self._members = list(members)
-        self._igd = next(member for member in members if isinstance(member, IgdGateway))
-        self._recorded = [member for member in members if isinstance(member, RecordedGateway)]
+    def __init__(self, igd: IgdGateway, recorded: Sequence[RecordedGateway]) -> None:
+        self._igd = igd
+        self._recorded = recorded
         self._holder: dict[tuple[str, int], Gateway] = {}
 
     def describe(self) -> GatewayInfo:
-        first = self._members[0].describe()
-        return replace(self._igd.describe(), method=first.method, epoch=first.epoch)
+        return self._igd.describe()
 
     def capabilities(self) -> Capabilities:
         return self._igd.capabilities()
@@ -59,7 +53,7 @@ class JoinedGateway(Gateway):
         return self._igd.external_address()
 
     def require_global(self, accepts: Callable[[str], bool]) -> None:
-        for member in self._members:
+        for member in self._recorded:
             member.require_global(accepts)
 
     def requested_port(self, protocol: str, external_port: int) -> int:
@@ -107,7 +101,7 @@ class JoinedGateway(Gateway):
         self._of(*entry.key).delete(entry)
 
     def _of(self, protocol: str, external_port: int) -> Gateway:
-        return self._holder.get((protocol, external_port), self._members[0])
+        return self._holder.get((protocol, external_port), self._igd)
 
 
 def open_recorded(kind: Kind, links: Sequence[Link], address: str | None, store: Store, timeout: float, other_port: bool) -> RecordedGateway:
@@ -147,20 +141,12 @@ def open_auto(links: Sequence[Link], address: str | None, is_global: Callable[[s
         if found is not None:
             found.patience(timeout)
     if igd is None:
-        if pcp is not None or natpmp is not None:
-            return _first(pcp, natpmp)
-        raise problem or NoGatewayError("no router answered")
-    place = igd.describe()
-    members: list[Gateway] = [igd]
-    members += [one for one in (pcp, natpmp) if one is not None and _at(one) == (place.address, place.source_address) and one.list()]
-    return JoinedGateway(members) if len(members) > 1 else igd
-
-
-def _first(pcp: RecordedGateway | None, natpmp: RecordedGateway | None) -> Gateway:
-    found = pcp or natpmp
-    if found is None:
-        raise NoGatewayError("no router answered")
-    return found
+        other = pcp or natpmp
+        if other is None:
+            raise problem or NoGatewayError("no router answered")
+        return other
+    recorded = [one for one in (pcp, natpmp) if one is not None and _at(one) == _at(igd) and one.list()]
+    return JoinedGateway(igd, recorded) if recorded else igd
 
 
 def _outcome(asked: Future[RecordedGateway]) -> RecordedGateway | None:

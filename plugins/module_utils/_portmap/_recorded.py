@@ -21,13 +21,12 @@ from dataclasses import replace
 from . import _packets as packets
 from ._errors import GatewayError, NoGatewayError, ProtocolError
 from ._links import Link
-from ._model import Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._model import MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo
 from ._packets import Answer, PacketError
 from ._records import Clock, Record, Records, Store, clock_name
 
 #: RFC 6887 has clients treat anything longer as a day.
-MAX_LEASE = 86400
-_SHORTEST = 120
+_DAY = 86400
 _MAX_DATAGRAMS = 200
 
 Reader = Callable[[bytes, bytes], Answer]
@@ -104,7 +103,7 @@ class RecordedGateway(Gateway):
         return GatewayInfo(self._address, self.method, "", "", "", self._link.interface, self._link.source, self._wan_address, "", self._epoch)
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(lists=False, tells_owner=False, keeps_port=False, max_lease=MAX_LEASE)
+        return Capabilities(lists=False, tells_owner=False, keeps_port=False, max_lease=_DAY)
 
     def external_address(self) -> str | None:
         return self._wan_address
@@ -144,13 +143,13 @@ class RecordedGateway(Gateway):
             internal_port=entry.internal_port,
             description=entry.description,
             nonce=self._nonce(entry),
-            expires=time.time() + (entry.lease or MAX_LEASE),
+            expires=time.time() + (entry.lease or _DAY),
             unsure=True,
         )
         if _inside(record) != _inside(entry):
             raise GatewayError(f"{_name(entry)} leads to port {record.internal_port} since the router was read")
         self._save(record)
-        answer = self._map(record, entry.lease or MAX_LEASE)
+        answer = self._map(record, entry.lease or _DAY)
         if answer.result:
             if before is None:
                 self._forget(record)
@@ -183,7 +182,7 @@ class RecordedGateway(Gateway):
         answer = self._map(record, 0)
         if answer.result == packets.NO_RESOURCES and self.method == "pcp":
             # So says miniupnpd of what it does not have. Made anew for a moment, it can be removed for certain.
-            again = self._map(record, _SHORTEST)
+            again = self._map(record, MIN_LEASE)
             if again.result == packets.CANNOT_PROVIDE_EXTERNAL:
                 # Somebody else has the port by now.
                 self._forget(record)
@@ -358,7 +357,7 @@ class PcpGateway(RecordedGateway):
 
     def _refusal(self, action: str, answer: Answer) -> ProtocolError:
         text, hint = packets.PCP_RESULTS.get(answer.result, ("", "a code that PCP does not have"))
-        if 0 < answer.lifetime <= MAX_LEASE and answer.result in (7, 8, 10):
+        if 0 < answer.lifetime <= _DAY and answer.result in (7, 8, 10):
             hint += f". It says to try again after {answer.lifetime} s"
         return ProtocolError(action, answer.result, text, hint)
 

@@ -105,6 +105,7 @@ def test_a_port_that_the_rules_deny(home: Home, method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_router_that_forgot(both: Home, method: str) -> None:
     both.module("port_mapping", method=method, mappings=[WEB])
+    # Two clocks may differ by two seconds (RFC 6887, 8.5): only a router that was up for longer can be seen to restart.
     time.sleep(3.1)
     both.run(both.router, "nft", "flush", "chain", "inet", "filter", "prerouting_miniupnpd")
     both.run(both.router, "nft", "flush", "chain", "inet", "filter", "miniupnpd")
@@ -125,6 +126,7 @@ def test_a_lease_that_ended(home: Home) -> None:
     method = "pcp"
     home.start_daemon(["min_lifetime=1", "max_lifetime=2"], recorded=True)
     assert home.module("port_mapping", method=method, mappings=[WEB])["mappings"][0]["lease"] <= 2
+    # Two seconds of lease, and as many for the daemon to look.
     time.sleep(4)
     assert home.module("port_mapping_info", method=method)["mappings"] == []
     assert home.module("port_mapping", method=method, mappings=[WEB])["changed"]

@@ -63,6 +63,6 @@ def test_every_name_has_a_text(language: str) -> None:
     wanted += [f"consequence.{name}" for name in found_in("_consequences")]
     wanted += [f"question.{name}" for name in found_in("_questions")]
     wanted += [f"{section}.{name}" for name in VERDICTS for section in ("diagnosis", "line", "kind")]
-    wanted += [f"way.{name}" for ways in (*_publication.WAYS.values(), *_ways._BY_VERDICT.values()) for name in ways]
+    wanted += [f"way.{name}" for ways in (*_publication.WAYS.values(), *_ways.BY_VERDICT.values()) for name in ways]
     wanted += [f"impossible.{name}" for name in _publication.WAYS]
     assert [name for name in sorted(set(wanted)) if not texts.has(name)] == []

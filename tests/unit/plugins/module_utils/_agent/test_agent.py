@@ -136,18 +136,18 @@ def test_installed_twice_updated_and_removed(tmp_path: Path) -> None:
     assert Path(layout.path("agent.pyz")).read_bytes() == b"one"
     assert Path(layout.path("agent.pyz")).is_symlink()
     assert os.access(layout.command, os.X_OK)
-    assert layout.library in Path(layout.command).read_text()
+    assert layout.directory in Path(layout.command).read_text()
     # New version: new file, switched link, the old one is gone.
     assert put(installation, b"two", "ddns") == 3
     assert Path(layout.path("agent.pyz")).read_bytes() == b"two"
-    assert len(list(Path(layout.library).glob("agent-*.pyz"))) == 1
+    assert len(list(Path(layout.directory).glob("agent-*.pyz"))) == 1
     # It stays as long as somebody needs it.
     assert put(installation, b"two", "homeserver") == 1
     installation.apply(installation.plan(installation.without("ddns")), b"")
     assert Path(layout.path("agent.pyz")).read_bytes() == b"two"
     assert not installation.plan(installation.without("ddns")).changed
     installation.apply(installation.plan(installation.without("homeserver")), b"")
-    assert not Path(layout.library).exists()
+    assert not Path(layout.directory).exists()
     assert not Path(layout.command).exists()
     assert not installation.plan(installation.without("homeserver")).changed
 
@@ -179,4 +179,4 @@ def test_foreign_files_stay(tmp_path: Path) -> None:
     other = Path(layout.path("agent-other.pyz"))
     other.write_text("")
     installation.apply(installation.plan(installation.without("ddns")), b"")
-    assert [entry.name for entry in Path(layout.library).iterdir()] == ["agent-other.pyz"]
+    assert [entry.name for entry in Path(layout.directory).iterdir()] == ["agent-other.pyz"]

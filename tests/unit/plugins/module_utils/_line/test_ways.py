@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._providers import PROVIDERS, provider
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._verdict import judge
-from ansible_collections.homeserver.hardening.plugins.module_utils._line._ways import _BY_VERDICT, _WAYS, WORM_PORTS, service_rows
+from ansible_collections.homeserver.hardening.plugins.module_utils._line._ways import _WAYS, BY_VERDICT, WORM_PORTS, service_rows
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line.line_cases import LINES
 
 WEB = {"name": "http", "protocol": "tcp", "external_port": 80}
@@ -89,7 +89,7 @@ def test_every_line_has_an_answer_for_every_port(line: Any) -> None:
 
 
 def test_tables_are_complete() -> None:
-    assert {name for ways in _BY_VERDICT.values() for name in ways} | {"provider_ipv6"} == set(_WAYS)
+    assert {name for ways in BY_VERDICT.values() for name in ways} | {"provider_ipv6"} == set(_WAYS)
     for row in PROVIDERS:
         assert row["source"].startswith("https://") and row["verified"] in ("doc", "real") and date.fromisoformat(row["date"])
         assert set(row["options"]) <= set(_WAYS)

@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # How modules that map ports find the router and speak to it.
+    DOCUMENTATION = r"""
+options:
+  method:
+    description:
+      - The protocol towards the router.
+      - V(auto) takes V(upnp), then V(pcp), then V(natpmp), whatever answers first in this order. UPnP lists mappings, names their owners and leases them
+        for a week. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp).
+      - V(pcp) and V(natpmp) cannot list mappings. What this host made by them is recorded in O(state_dir), for everything else the owner is unknown.
+    type: str
+    choices: [auto, upnp, pcp, natpmp]
+    default: auto
+  gateway:
+    description:
+      - The router's address in the LAN, or the C(http://) address of its UPnP device description, which saves the search.
+      - If omitted or empty, the default gateway is asked. It is not asked if this host's own address is a global one, since there is no NAT then.
+    type: str
+  interface:
+    description:
+      - The interface to ask from. Needed where the default route does not lead to the home router, such as with a VPN.
+      - If omitted or empty, those of the default routes.
+    type: str
+  timeout:
+    description:
+      - For how many seconds at most to search for the router. The search ends with the first good answer.
+      - With PCP and NAT-PMP, for how many seconds to wait for each answer.
+    type: float
+    default: 3.0
+  state_dir:
+    description:
+      - Where mappings made by PCP and NAT-PMP are recorded on the host, in C(port_mappings.json), readable by its owner only.
+        Whoever knows what is in it can remove them.
+    type: path
+    default: /var/lib/homeserver
+"""
