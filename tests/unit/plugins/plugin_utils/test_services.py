@@ -34,12 +34,14 @@ def test_a_full_service_is_read_as_written():
         ({"name": None}, "service-name", "None"),
         ({"name": "x" * 32}, "service-name", "x" * 32),
         ({"port": 0}, "service-port", "0"),
+        ({"port": 65536}, "service-port", "65536"),
         ({"port": 70000}, "service-port", "70000"),
         ({"port": -1}, "service-port", "-1"),
         ({"port": "http"}, "service-port", "http"),
         ({"port": True}, "service-port", "True"),
         ({"port": 80.5}, "service-port", "80.5"),
         ({"external_port": 0}, "service-port", "external_port: 0"),
+        ({"external_port": 65536}, "service-port", "external_port: 65536"),
         ({"protocol": "sctp"}, "service-protocol", "sctp"),
         ({"protocol": "TCP"}, "service-protocol", "TCP"),
         ({"families": []}, "service-families", "[]"),
@@ -66,6 +68,13 @@ def test_a_wrong_value_is_named_with_reason_and_remedy(change, check, named):
     assert problem.reason
     assert problem.remedy
     assert request.services == []
+
+
+@pytest.mark.parametrize("port", [1, 65535])
+def test_the_first_and_the_last_port_are_ports(port):
+    request = read({**GOOD, "port": port, "external_port": port})
+    assert request.problems == []
+    assert (request.services[0].port, request.services[0].external_port) == (port, port)
 
 
 def test_a_missing_port_is_said():

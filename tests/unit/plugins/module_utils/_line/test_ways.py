@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._providers import PROVIDERS, provider
+from ansible_collections.homeserver.hardening.plugins.module_utils._line._sockets import EndpointError
 from ansible_collections.homeserver.hardening.plugins.module_utils._line._verdict import judge
-from ansible_collections.homeserver.hardening.plugins.module_utils._line._ways import _WAYS, BY_VERDICT, WORM_PORTS, service_rows
+from ansible_collections.homeserver.hardening.plugins.module_utils._line._ways import _WAYS, BY_VERDICT, WORM_PORTS, check_services, service_rows
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._line.line_cases import LINES
 
 WEB = {"name": "http", "protocol": "tcp", "external_port": 80}
@@ -95,3 +96,13 @@ def test_tables_are_complete() -> None:
         assert set(row["options"]) <= set(_WAYS)
         assert provider(row["name"]) is row
     assert provider(None) is None and provider("nobody") is None
+
+
+def test_the_first_and_the_last_port_are_ports() -> None:
+    check_services([{**WEB, "external_port": 1}, {**WEB, "external_port": 65535}])
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536])
+def test_what_is_no_port_is_refused_by_name(port: int) -> None:
+    with pytest.raises(EndpointError, match=rf"services: http: external_port {port} is out of the range 1 to 65535"):
+        check_services([{**WEB, "external_port": port}])
