@@ -101,7 +101,7 @@ class Look:
         self.home.start_services(sorted({f"{row['protocol']}:{row['port']}" for row in lab["lab_services"]}))
         before = self._rules()
         isp = [address for row in self.lab.inventory()["_meta"]["hostvars"]["isp"]["lab_addresses"].values() for address in row]
-        allowed = [*_configured(lab, isp), *self._already_spoken_to()]
+        allowed = _configured(lab, isp)
         if self.plant and self.plant.scripts:
             for host, script in self.plant.scripts(lab).items():
                 if host in self._hosts:
@@ -119,14 +119,6 @@ class Look:
         """Return the packet filters of the home's hosts. A planted fault changes the router's all the time."""
         hosts = sorted(self._hosts & {"server", "router", "router2"}) if not self.plant else ["server"]
         return {host: self.lab.sh(host, "nft -s list ruleset 2>/dev/null") for host in hosts}
-
-    def _already_spoken_to(self) -> list[list[Any]]:
-        """Return whom the server spoke to before, as a VPN does."""
-        rows = []
-        for line in self.lab.sh("server", "ss -Hun state established").split("\n"):
-            for peer in re.findall(r"\s(\[?[0-9a-f.:]+\]?):(\d+)\s*$", line.rstrip() + " "):
-                rows.append([peer[0].strip("[]"), "udp", int(peer[1]), int(peer[1])])
-        return rows + [[address, "udp", *HOP_PORTS] for address, *_rest in rows]
 
     def _record(self) -> None:
         four, six = _SET.format(kind="ipv4_addr"), _SET.format(kind="ipv6_addr")
@@ -230,8 +222,8 @@ class Look:
 
 
 def _configured(lab: Mapping[str, Any], isp: list[str]) -> list[list[Any]]:
-    """Return whom the diagnosis may speak to: the helpers that were named, the resolver, and hops on the way to the first helper and to the address
-    under which the home is seen, its own or one of the provider's.
+    """Return whom the home may speak to: the helpers that were named, the resolver, the far end of its VPN, and hops on the way to the first helper,
+    to that end, and to the address under which the home is seen, its own or one of the provider's.
     """
     rows: list[list[Any]] = []
     for server in lab["lab_stun_servers"]:
@@ -243,6 +235,10 @@ def _configured(lab: Mapping[str, Any], isp: list[str]) -> list[list[Any]]:
         rows.append([parts.hostname, "tcp", port, port])
     rows += [[lab["lab_resolver"], protocol, 53, 53] for protocol in ("udp", "tcp")]
     targets = [rows[0][0], lab["lab_wan_address"], *isp]
+    if lab["lab_vpn"]:
+        host, _colon, port = lab["lab_vpn"].rpartition(":")
+        rows.append([host, "udp", int(port), int(port)])
+        targets.append(host)
     return rows + [[address, "udp", *HOP_PORTS] for address in targets if address]
 
 

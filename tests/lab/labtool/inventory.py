@@ -67,6 +67,7 @@ def write(places: Places, topology: Topology) -> None:
         "lab_wan_address": str(topology.wan_address) if topology.wan_address else None,
         "lab_stun_servers": [f"[{one.ip}]:{render.STUN_PORT}" if one.version == 6 else f"{one.ip}:{render.STUN_PORT}" for one in helpers],
         "lab_echo_urls": [f"http://[{one.ip}]/" if one.version == 6 else f"http://{one.ip}/" for one in helpers[:1]],
+        "lab_vpn": f"{topology.vpn_end}:{render.VPN_PORT}" if topology.line.vpn == "default_route" else None,
         "lab_services": topology.services,
         "lab_diagnose": topology.line.diagnose,
         "lab_expect": topology.line.expect,

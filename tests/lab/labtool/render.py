@@ -101,14 +101,19 @@ def _server(topology: Topology, host: Host, out: HostFiles) -> None:
         end, device = topology.vpn_end, f"TUN:{topology.vpn_net[2]}/24,tun-name=vpn0,iff-no-pi,iff-up"
         # The tunnel's own packets go by the router, everything else into the tunnel.
         out.net.append(f"ip route replace {end} via {host.default4}; ip route del default; ip route add default via {host.default4} metric 100")
-        _vpn(out, f"UDP:{end}:{VPN_PORT}", device, "ip route replace default dev vpn0 metric 1")
+        _vpn(out, f"UDP-DATAGRAM:{end}:{VPN_PORT},bind=:{VPN_PORT}", device, "ip route replace default dev vpn0 metric 1")
 
 
 def _vpn(out: HostFiles, way: str, device: str, then: str = "") -> None:
-    """One end of a tunnel over UDP. It is not encrypted: nobody here listens."""
+    """One end of a tunnel over UDP. It is not encrypted: nobody here listens.
+
+    Neither end is connected: a connected one would end where the other is not there yet, and would not take it back when it comes from another port.
+    Both stand before anybody can log in, so that the tunnel is there when the lab is up.
+    """
     wait = f"for _ in $(seq 200); do if ip -br link show vpn0 2>/dev/null | grep -q LOWER_UP; then {then or 'true'}; exit; fi; sleep 0.02; done; exit 1"
     out.files["etc/systemd/system/lab-vpn.service"] = f"""[Unit]
 After=network.target
+Before=ssh.service
 [Service]
 ExecStart=/usr/bin/socat {way} {device}
 ExecStartPost=/bin/sh -c '{wait.replace("$", "$$")}'
@@ -133,7 +138,9 @@ ExecStart=/usr/bin/turnserver -n --stun-only --no-cli --no-tls --no-dtls --no-tc
     rules += [f"    ip6 daddr {six.ip} tcp dport 80 dnat ip6 to [{six.ip}]:{WEB_PORT}" for six in topology.helpers6[:1]]
     vpn = ""
     if topology.line.vpn == "default_route":
-        _vpn(out, f"UDP-LISTEN:{VPN_PORT},bind={topology.vpn_end}", f"TUN:{topology.vpn_net[1]}/24,tun-name=vpn0,iff-no-pi,iff-up")
+        # The home's router keeps the port.
+        way = f"UDP-DATAGRAM:{topology.wan_address}:{VPN_PORT},bind={topology.vpn_end}:{VPN_PORT}"
+        _vpn(out, way, f"TUN:{topology.vpn_net[1]}/24,tun-name=vpn0,iff-no-pi,iff-up")
         vpn = f"""
   chain input {{
     type nat hook input priority 100; policy accept;
