@@ -170,6 +170,13 @@ plan:
           description: The external ports that can be this line's over IPv4. From O(line), V(none) without it.
           type: list
           elements: dict
+          contains:
+            first:
+              description: The first port of a range.
+              type: int
+            last:
+              description: The last port of a range.
+              type: int
         map_e:
           description: The shared address and the port set. From O(line), V(none) without it.
           type: dict
@@ -180,14 +187,39 @@ plan:
           description: Readings that cannot all be true. From O(line), V(none) without it.
           type: list
           elements: dict
+          contains:
+            name:
+              description: A stable name.
+              type: str
+            text:
+              description: What does not fit together.
+              type: str
+            sources:
+              description: Whose readings they are.
+              type: list
+              elements: str
         consequences:
           description: What follows. From O(line), V(none) without it.
           type: list
           elements: dict
+          contains:
+            name:
+              description: A stable name.
+              type: str
+            text:
+              description: What follows.
+              type: str
         questions:
           description: What would decide. From O(line), V(none) without it.
           type: list
           elements: dict
+          contains:
+            name:
+              description: A stable name.
+              type: str
+            text:
+              description: The question.
+              type: str
     possible:
       description: Whether everything that was asked for can be done.
       type: bool

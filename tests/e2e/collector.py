@@ -16,6 +16,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 
 
 def output(*argv):
@@ -81,8 +82,7 @@ def units(kinds):
     for line in output("systemctl", "list-units", "--all", "--no-legend", "--no-pager", "--plain").splitlines():
         row = line.split(None, 4)
         if len(row) > 3 and row[0].rsplit(".", 1)[-1] in kinds and row[2] != "inactive":
-            # A timer is "waiting", or "running" while the service that it started runs: which of them is a matter of the moment.
-            result[row[0]] = " ".join(row[1:3] if row[0].endswith(".timer") and row[3] in ("waiting", "running") else row[1:4])
+            result[row[0]] = " ".join(row[1:4])
     return result
 
 
@@ -205,6 +205,23 @@ def dns(options):
     return {key: sorted(rows) for key, rows in result.items()}
 
 
+def jobs():
+    """Return each service of the collection, whether it runs, and which of its runs that is."""
+    return output("systemctl", "show", "--property=Id,ActiveState,InvocationID", "homeserver-*.service")
+
+
+def settled(read):
+    """Read while no job that a timer of the collection started runs: its process and its sockets pass, and are no state."""
+    for _attempt in range(40):
+        before = jobs()
+        if "ActiveState=activating" not in before:
+            result = read()
+            if jobs() == before:
+                return result
+        time.sleep(0.25)
+    raise SystemExit(f"a job of the collection ran all the time: {before}")
+
+
 def main():
     """Entry point."""
     facets = {
@@ -221,7 +238,7 @@ def main():
         "dns": dns,
     }
     wanted = json.loads(sys.argv[1])
-    print(json.dumps({facet: facets[facet](options) for facet, options in wanted.items()}))
+    print(json.dumps(settled(lambda: {facet: facets[facet](options) for facet, options in wanted.items()})))
 
 
 if __name__ == "__main__":

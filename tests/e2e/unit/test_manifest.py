@@ -282,3 +282,20 @@ def test_listening_socket(say):
     assert manifest.compare(before, {"server": {"sockets": collector.sockets(True)}}) == []
     say({"ss": 'tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("python3",pid=99,fd=3))\n'})
     assert manifest.compare(before, {"server": {"sockets": collector.sockets(True)}})
+
+
+def test_what_was_read_while_a_job_ran_is_read_again(monkeypatch):
+    """One that runs, one that runs meanwhile, and then quiet."""
+    idle, later, running = (f"ActiveState={state}\nInvocationID={run}\n" for state, run in (("inactive", 1), ("inactive", 2), ("activating", 1)))
+    told = iter([running, idle, later, later, later])
+    monkeypatch.setattr(collector, "jobs", lambda: next(told))
+    monkeypatch.setattr(collector.time, "sleep", lambda _seconds: None)
+    reads = iter(["with the job's socket", "quiet"])
+    assert collector.settled(lambda: next(reads)) == "quiet"
+
+
+def test_a_job_that_never_ends_is_said(monkeypatch):
+    monkeypatch.setattr(collector, "jobs", lambda: "ActiveState=activating")
+    monkeypatch.setattr(collector.time, "sleep", lambda _seconds: None)
+    with pytest.raises(SystemExit, match="ran all the time"):
+        collector.settled(lambda: None)

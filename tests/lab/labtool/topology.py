@@ -202,7 +202,8 @@ def _fresh(rng: random.Random, make: Callable[[random.Random], IPv4Network], use
 def plan(line: Line, server_os: str, seed: int) -> Topology:
     """Decide every address and name."""
     rng = random.Random(seed)
-    used: list[IPv4Network] = []
+    # Podman keeps this one for a network of its own.
+    used = [IPv4Network("10.88.0.0/16")]
     shared: MapE | None = None
     if line.wan == "map_e":
         shared = _map_e(rng, line.map_service, [port for one in line.services for port in (one.port, one.external_port) if isinstance(port, int)])
