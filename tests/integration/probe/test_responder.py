@@ -279,8 +279,8 @@ def test_the_packet_filter_judges_the_port_that_was_asked_for(net: Net, host: Ho
 
 def test_what_arrives_is_counted_before_any_filter(net: Net, host: Host) -> None:
     """Also before one that acts ahead of connection tracking, and although nobody answers."""
-    early = "table inet early { chain prerouting { type filter hook prerouting priority raw; policy accept; tcp dport { 443, 444 } drop; udp dport 51820 drop\n}\n}"
-    net.exec("t", "nft", "-f", "-", input=early)
+    early = "type filter hook prerouting priority raw; policy accept; tcp dport { 443, 444 } drop; udp dport 51820 drop"
+    net.exec("t", "nft", "-f", "-", input=f"table inet early {{ chain prerouting {{ {early}\n}}\n}}")
     started = host.start()
     try:
         assert set(arrived(started).values()) == {0}
