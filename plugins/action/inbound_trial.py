@@ -64,7 +64,12 @@ class ActionModule(ActionBase):
         trial: dict[str, Any] = {"id": None, "paths": _trial.as_data(paths), "vantages": sources, "untested": reason}
         if reason:
             return {"trial": trial, "nonce": None, "targets": [], "reason": reason}
-        router = self._call("port_mapping_info", self._router) if any(path.path == "port_mapping" for path in paths) else None
+        # One that a killed run left would answer with a nonce that nobody knows any more.
+        self._call("probe_responder", {"state": "stopped"})
+        router = None
+        if any(path.path == "port_mapping" for path in paths):
+            leftovers, router = _trial.split_leftovers(self._call("port_mapping_info", self._router))
+            self._unmap(leftovers)
         paths = _trial.set_up(paths, router, arguments["plan"].get("line"), secrets.choice)
         responder: dict[str, Any] = {}
         names = [row["name"] for row in _trial.mappings(paths, 0)]

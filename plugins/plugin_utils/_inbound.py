@@ -89,7 +89,8 @@ def judge_port(trial: Trial) -> dict[str, Any]:
     if trial.control and (trial.arrived is False or trial.listening):
         # The router may keep the port for itself, or the vantage's own provider, so that the home's provider is not blamed for certain.
         vantage = "vantage_may_keep_it" if trial.port in _KEPT_BY_VANTAGES else ""
-        return _result(CLOSED_BEFORE_HOME, trial.arrived is False and not vantage, worm, vantage, "router_may_keep_it" if trial.port in _PAGE_PORTS else "")
+        router = "router_may_keep_it" if trial.port in _PAGE_PORTS else ""
+        return _result(CLOSED_BEFORE_HOME, trial.arrived is False and not vantage and not router, worm, vantage, router)
     if trial.state == "rejected":
         return _result(REJECTED_ON_THE_WAY, trial.rejected_by is not None, worm)
     if trial.state == "closed" and trial.arrived is False:

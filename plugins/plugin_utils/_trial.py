@@ -29,6 +29,7 @@ MAPPING_REFUSED = "mapping_refused"
 
 #: Where controls are looked for: high enough for no worm and no provider, below the ports that systems take for outgoing connections.
 _CONTROL_PORTS = ((20000, 32767),)
+_MAPPING_PREFIX = "trial-"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def set_up(
     names: dict[tuple[str, int], str] = {}
     for path in ready:
         if path.mapping:
-            names.setdefault((path.protocol, path.external_port), f"trial-{len(names) + 1}")
+            names.setdefault((path.protocol, path.external_port), f"{_MAPPING_PREFIX}{len(names) + 1}")
     return [replace(path, mapping=names[path.protocol, path.external_port]) if path.mapping else path for path in ready]
 
 
@@ -142,7 +143,17 @@ def _set_up_one(path: Path, router: Mapping[str, Any]) -> Path:
             return path
         where = f"{row.get('internal_client')} port {row.get('internal_port')}, described as {row.get('description')!r}"
         return replace(path, refused=f"the router forwards {path.protocol.upper()} {path.external_port} to {where}")
-    return replace(path, mapping="trial")
+    return replace(path, mapping=_MAPPING_PREFIX)
+
+
+def split_leftovers(router: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of mappings that a trial which was killed has left, and what the router holds besides.
+
+    They would end with their lease in the middle of this trial, and look as if somebody closed the port.
+    """
+    rows = list(router.get("mappings") or ())
+    left = [row for row in rows if row.get("owner") == "ours" and str(row.get("name") or "").startswith(_MAPPING_PREFIX)]
+    return [str(row["name"]) for row in left], {**router, "mappings": [row for row in rows if row not in left]}
 
 
 def refuse(paths: Sequence[Path], reasons: Mapping[str, str]) -> list[Path]:

@@ -80,7 +80,7 @@ class Home:
 
     def probe_responder(self, arguments: dict[str, Any]) -> dict[str, Any]:
         if arguments["state"] == "stopped":
-            self.running.remove(arguments["id"])
+            self.running = [identity for identity in self.running if identity != arguments.get("id", identity)]
             return {"listeners": [], "visits": []}
         self.running.append("0000abcd")
         return {"id": "0000abcd", "nonce": NONCE, "listeners": [], "invocation": {"module_args": {"nonce": NONCE}}}
@@ -110,18 +110,18 @@ def states(result: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
 def test_there_and_back() -> None:
     home = Home()
     started = start(home, gateway="192.168.1.1", timeout=30)
-    assert home.calls == [("port_mapping_info", ""), ("port_mapping", "present"), ("probe_responder", "started")]
+    assert home.calls == [("probe_responder", "stopped"), ("port_mapping_info", ""), ("port_mapping", "present"), ("probe_responder", "started")]
     assert sorted(home.forwards) == ["trial-1", "trial-2", "trial-3", "trial-4"]
     assert {row["lease"] for row in home.forwards.values()} == {120}
     assert (started["nonce"], started["reason"]) == (NONCE, "")
-    assert home.asked[2]["sources"] == [VANTAGE]
-    assert home.asked[2]["timeout"] == 30
+    assert home.asked[3]["sources"] == [VANTAGE]
+    assert home.asked[3]["timeout"] == 30
     controls = [home.forwards[name]["external_port"] for name in ("trial-3", "trial-4")]
     assert [row["ports"] for row in started["targets"][0]["targets"]] == [[80], [51820], *[[port] for port in controls]]
     # What is handed back is shown to everybody.
     assert NONCE not in json.dumps(started["trial"])
     stopped = stop(home, json.loads(json.dumps(started["trial"])), probes={"results": []}, gateway="192.168.1.1")
-    assert home.calls[3:] == [("probe_responder", "stopped"), ("port_mapping", "absent")]
+    assert home.calls[4:] == [("probe_responder", "stopped"), ("port_mapping", "absent")]
     assert (home.running, home.forwards, stopped["left"]) == ([], {}, [])
     assert states(stopped) == [("web", "untested", ["no_vantage"]), ("wg", "untested", ["no_vantage"])]
     assert all(asked["gateway"] == "192.168.1.1" for (name, _state), asked in zip(home.calls, home.asked) if name != "probe_responder")
@@ -183,7 +183,7 @@ def test_no_router_at_all() -> None:
     home = Home()
     home.answers = False
     started = start(home)
-    assert home.calls == [("port_mapping_info", "")]
+    assert home.calls == [("probe_responder", "stopped"), ("port_mapping_info", "")]
     assert started["reason"] == "mapping_refused"
     assert [row["reason"] for row in stop(home, started["trial"])["inbound"]] == ["nobody answered"] * 2
 
@@ -196,6 +196,26 @@ def test_ports_of_others_are_left_alone() -> None:
     assert {row["external_port"] for row in home.forwards.values()} >= {51820}
     assert 80 not in {row["external_port"] for row in home.forwards.values()}
     assert "192.168.1.20" in stop(home, started["trial"])["inbound"][0]["reason"]
+
+
+def test_what_a_killed_run_left_goes_first() -> None:
+    """Its mapping would end in the middle of this trial, and its responder answers with another nonce."""
+    home = Home()
+    home.running = ["0000dead"]
+    here = {"internal_client": "192.168.1.10", "owner": "ours"}
+    home.listed = [
+        {"protocol": "tcp", "external_port": 80, "internal_port": 80, "name": "trial-3", "description": "hs:0:trial-3", **here},
+        {"protocol": "udp", "external_port": 51820, "internal_port": 51820, "name": "wg", "description": "hs:0:wg", **here},
+    ]
+    started = start(home)
+    assert home.calls[:3] == [("probe_responder", "stopped"), ("port_mapping_info", ""), ("port_mapping", "absent")]
+    assert home.asked[2]["mappings"] == [{"name": "trial-3"}]
+    assert home.running == [started["trial"]["id"]]
+    # The port is mapped anew; what was published before is tried as it is, and stays.
+    assert 80 in {row["external_port"] for row in home.forwards.values()}
+    assert 51820 not in {row["external_port"] for row in home.forwards.values()}
+    stop(home, started["trial"])
+    assert {"name": "wg"} not in home.asked[-1]["mappings"]
 
 
 def test_a_responder_that_does_not_start_takes_the_mappings_along() -> None:

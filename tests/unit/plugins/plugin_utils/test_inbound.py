@@ -29,7 +29,7 @@ def trial(state: str | None, **more: Any) -> Trial:
         (trial("filtered", listening=True, arrived=False, control=True, port=53), "closed_before_home", True, []),
         (trial("filtered", listening=True, arrived=False, control=True, port=25), "closed_before_home", False, ["vantage_may_keep_it"]),
         (trial("filtered", listening=True, arrived=False, control=True, port=445), "closed_before_home", False, ["worm_port", "vantage_may_keep_it"]),
-        (trial("filtered", listening=True, arrived=False, control=True, port=80), "closed_before_home", True, ["router_may_keep_it"]),
+        (trial("filtered", listening=True, arrived=False, control=True, port=80), "closed_before_home", False, ["router_may_keep_it"]),
         (trial("filtered", listening=True, arrived=None, control=True, port=53), "closed_before_home", False, []),
         (trial("filtered", listening=True, arrived=False, control=False), "not_forwarded", False, ["line_or_forward"]),
         (trial("filtered", listening=True, arrived=False), "not_forwarded", False, ["no_control"]),
