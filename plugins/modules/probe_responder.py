@@ -148,7 +148,7 @@ listeners:
   type: list
   elements: dict
   sample:
-    - {name: web, protocol: tcp, port: 443, family: ipv4, mode: redirected, reason: null}
+    - {name: web, protocol: tcp, port: 443, family: ipv4, mode: redirected, reason: null, arrived: 1}
   contains:
     name:
       description: Name of the listener.
@@ -176,6 +176,13 @@ listeners:
     reason:
       description: Why it cannot answer.
       type: str
+      returned: success
+    arrived:
+      description:
+        - How many packets of the vantages came as far as this host, counted before any packet filter and whether or not anything answered them.
+          Over TCP, those from O(sources) that open a connection, repetitions included; over UDP, datagrams that carry the code word of the nonce.
+        - Null where it could not be counted, such as over TCP without O(sources), or after the responder was killed.
+      type: int
       returned: success
 visits:
   description: What has reached the responder, in the order of arrival.
@@ -245,7 +252,7 @@ def start(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     _nonce.parse_nonce(nonce)
     if check_mode:
         rows = [
-            {"name": item["name"], "protocol": item["protocol"], "port": item["port"], "family": family, "mode": "none", "reason": "check mode"}
+            {**{key: item[key] for key in ("name", "protocol", "port")}, "family": family, "mode": "none", "reason": "check mode", "arrived": None}
             for item in listeners
             for family in item["families"]
         ]

@@ -38,6 +38,8 @@ STATES = (
 WORM_PORTS = frozenset({135, 137, 138, 139, 445})
 #: Where routers have pages of their own.
 _PAGE_PORTS = frozenset({80, 443, 8080, 8443})
+#: What providers of servers do not let out, so that a vantage there may be the one that keeps it.
+_KEPT_BY_VANTAGES = WORM_PORTS | {25}
 _SILENT = frozenset({"filtered", "open_or_filtered", "host_unreachable"})
 _NOT_THE_PORT = frozenset({"no_route", "local_drop", "local_reject", "error"})
 
@@ -53,7 +55,7 @@ class Trial:
         outside_valid: whether the vantage counts: it is neither on the same line nor in the same LAN.
         listening: whether the service, or a responder in its place, listens on this host; None if not known.
         arrived: whether packets of the probe arrived at this host; None if nobody watched.
-        control: whether the nonce of the control port came back; None if there was no control.
+        control: whether the control port was reached, that is, its nonce came back or its packets arrived; None if there was no control.
     """
 
     protocol: str
@@ -85,13 +87,15 @@ def judge_port(trial: Trial) -> dict[str, Any]:
     if trial.arrived:
         return _arrived(trial)
     if trial.control and (trial.arrived is False or trial.listening):
-        # The router may keep the port for itself, so the provider is not blamed for certain.
-        return _result(CLOSED_BEFORE_HOME, trial.arrived is False, worm, "router_may_keep_it" if trial.port in _PAGE_PORTS else "")
+        # The router may keep the port for itself, or the vantage's own provider, so that the home's provider is not blamed for certain.
+        vantage = "vantage_may_keep_it" if trial.port in _KEPT_BY_VANTAGES else ""
+        router = "router_may_keep_it" if trial.port in _PAGE_PORTS else ""
+        return _result(CLOSED_BEFORE_HOME, trial.arrived is False and not vantage and not router, worm, vantage, router)
     if trial.state == "rejected":
         return _result(REJECTED_ON_THE_WAY, trial.rejected_by is not None, worm)
     if trial.state == "closed" and trial.arrived is False:
         return _result(NOT_FORWARDED, True, "router_refuses")
-    if trial.arrived is False:
+    if trial.arrived is False and trial.listening is not False:
         return _result(NOT_FORWARDED, False, worm, "line_or_forward" if trial.control is False else "no_control")
     return _result(UNKNOWN, False, worm, "start_responder" if not trial.listening else "watch_arrival")
 

@@ -17,6 +17,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import select
 import selectors
 import shutil
@@ -45,6 +46,10 @@ NONE = "none"
 
 TABLE_PREFIX = "homeserver_probe_"
 
+#: Names of the counters in the table, by their number.
+_COUNTER = "arrived_"
+_COUNTED = re.compile(rf"counter {_COUNTER}(\d+) \{{\s*packets (\d+) ")
+
 _IP_PKTINFO = 8
 _IP_TRANSPARENT = 19
 _IP_RECVORIGDSTADDR = 20
@@ -72,7 +77,7 @@ class OwnedTable:
         self.name = name
         self._context: Any = None
 
-    def load(self, redirects: list[str], exemptions: list[str]) -> None:
+    def load(self, redirects: list[str], exemptions: list[str], arrivals: list[str]) -> None:
         """Make the table.
 
         Raises:
@@ -85,19 +90,28 @@ class OwnedTable:
         library.nft_ctx_new.restype = ctypes.c_void_p
         library.nft_ctx_new.argtypes = [ctypes.c_uint32]
         library.nft_ctx_free.argtypes = [ctypes.c_void_p]
-        for function in ("nft_ctx_buffer_error", "nft_ctx_buffer_output", "nft_ctx_get_error_buffer"):
+        for function in ("nft_ctx_buffer_error", "nft_ctx_buffer_output", "nft_ctx_get_error_buffer", "nft_ctx_get_output_buffer"):
             getattr(library, function).argtypes = [ctypes.c_void_p]
         library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+        library.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
         library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
         context = library.nft_ctx_new(0)
         library.nft_ctx_buffer_error(context)
         library.nft_ctx_buffer_output(context)
-        if library.nft_run_cmd_from_buffer(context, table_text(self.name, redirects, exemptions).encode()) != 0:
+        if library.nft_run_cmd_from_buffer(context, table_text(self.name, redirects, exemptions, arrivals).encode()) != 0:
             message = (library.nft_ctx_get_error_buffer(context) or b"").decode("utf-8", "replace").strip()
             library.nft_ctx_free(context)
             raise RuleError(f"the kernel refused the temporary rule: {message.splitlines()[0] if message else 'no reason given'}")
         self._context = context
         self._library = library
+
+    def arrived(self) -> dict[int, int]:
+        """Return how many packets each of the arrivals given to load() has matched, by its place there; what cannot be read is missing."""
+        # Nobody else may be asked: the table ends with this process, and its counters with it.
+        if self._context is None or self._library.nft_run_cmd_from_buffer(self._context, f"list counters table inet {self.name}".encode()) != 0:
+            return {}
+        text = (self._library.nft_ctx_get_output_buffer(self._context) or b"").decode("ascii", "replace")
+        return {int(number): int(packets) for number, packets in _COUNTED.findall(text)}
 
     def close(self) -> None:
         """Give the table up."""
@@ -106,9 +120,12 @@ class OwnedTable:
             self._context = None
 
 
-def table_text(name: str, redirects: list[str], exemptions: list[str]) -> str:
+def table_text(name: str, redirects: list[str], exemptions: list[str], arrivals: list[str]) -> str:
     """Return the table as nft reads it."""
     chains = [("to_responder", "filter", "mangle", [f"{rule} accept" for rule in redirects])]
+    if arrivals:
+        # Before every filter that a host may have, even those that act before connections are tracked.
+        chains.insert(0, ("arrivals", "filter", "raw - 50", [f"{rule} counter name {_COUNTER}{number}" for number, rule in enumerate(arrivals)]))
     if exemptions:
         # A translation to where it goes anyway: then nobody else translates it, as container engines would.
         chains.append(("untranslated", "nat", "dstnat - 1", exemptions))
@@ -118,7 +135,8 @@ def table_text(name: str, redirects: list[str], exemptions: list[str]) -> str:
         + "  }\n"
         for chain, kind, priority, rules in chains
     )
-    return f"table inet {name} {{\n  flags owner\n{body}}}\n"
+    counters = "".join(f"  counter {_COUNTER}{number} {{ }}\n" for number in range(len(arrivals)))
+    return f"table inet {name} {{\n  flags owner\n{counters}{body}}}\n"
 
 
 def match(family: str, protocol: str, port: int, sources: list[str], tag: bytes) -> str:
@@ -128,6 +146,11 @@ def match(family: str, protocol: str, port: int, sources: list[str], tag: bytes)
         return f"meta nfproto {family} udp dport {port} @th,64,64 0x{tag.hex()}"
     # Not what this host sends to itself: connections that are passed on to the service would come back.
     return f'iifname != "lo" {_keyword(family)} saddr {{ {", ".join(sources)} }} tcp dport {port}'
+
+
+def opening(protocol: str) -> str:
+    """Return the part of a rule that tells a packet that opens a connection from those that follow."""
+    return "" if protocol == "udp" else " tcp flags & (fin | syn | rst | ack) == syn"
 
 
 def redirect(family: str, to: int) -> str:
@@ -185,6 +208,7 @@ class Responder:
         self._visits: list[dict[str, Any]] = []
         self._guard = threading.Lock()
         self._connections = 0
+        self._counted: list[dict[str, Any]] = []
         self.listeners: list[dict[str, Any]] = []
 
     # ---- listening ----------------------------------------------------------------------------------------------------
@@ -194,7 +218,8 @@ class Responder:
         occupied: list[dict[str, Any]] = []
         for wanted in self._wanted:
             for family in wanted["families"]:
-                row = {"name": wanted["name"], "protocol": wanted["protocol"], "port": wanted["port"], "family": family, "mode": NONE, "reason": None}
+                row = {key: wanted[key] for key in ("name", "protocol", "port")}
+                row.update(family=family, mode=NONE, reason=None, arrived=None)
                 self.listeners.append(row)
                 self._names[row["protocol"], family, row["port"]] = row["name"]
                 try:
@@ -254,22 +279,30 @@ class Responder:
         return match(row["family"], row["protocol"], row["port"], sources, _nonce.tag(self._key))
 
     def _load(self, redirects: list[str], made: list[dict[str, Any]]) -> None:
-        served = [row for row in self.listeners if row["mode"] == BOUND or row in made]
-        exemptions = [f"{found} {exempt(row['family'])}" for row in served for found in [self._match(row)] if found is not None]
+        matches = [(row, found) for row in self.listeners for found in [self._match(row)] if found is not None]
+        exemptions = [f"{found} {exempt(row['family'])}" for row, found in matches if row["mode"] == BOUND or row in made]
+        arrivals = [f"{found}{opening(row['protocol'])}" for row, found in matches]
         reason = ""
-        for chosen in (exemptions, []):
+        for chosen, counted in ((exemptions, arrivals), ([], arrivals), ([], [])):
             # Without address translation in the kernel there is nothing to be exempt from.
             try:
-                if redirects or chosen:
-                    self._table.load(redirects, chosen)
+                if redirects or chosen or counted:
+                    self._table.load(redirects, chosen, counted)
             except RuleError as error:
                 reason = str(error)
                 continue
             for row in made:
                 row["mode"] = REDIRECTED
+            self._counted = [row for row, _found in matches] if counted else []
             return
         for row in made:
             row["reason"] = f"a service listens on the port, and {reason}"
+
+    def _count(self) -> None:
+        """Write down how many packets of the vantages have come as far as this host, whatever became of them then."""
+        arrived = self._table.arrived()
+        for number, row in enumerate(self._counted):
+            row["arrived"] = arrived.get(number)
 
     def _transparent(self, family: str, protocol: str) -> int:
         sock = _socket(family, protocol)
@@ -411,6 +444,7 @@ class Responder:
                     last = self._command(sock) or last
                 else:
                     handler(sock, family, redirected)
+        self._count()
         self.close()
         shutil.rmtree(self._directory, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -427,6 +461,7 @@ class Responder:
             command = connection.recv(16).strip()
             if command == b"stop":
                 return connection
+            self._count()
             self._report(connection)
         except OSError:
             pass

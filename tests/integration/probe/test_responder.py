@@ -24,6 +24,9 @@ NONCE = "00112233445566778899aabbccddeeff"
 OTHER_NONCE = "ffeeddccbbaa99887766554433221100"
 
 #: Admits the services' own ports and nothing else, statefully, as a home server's packet filter does.
+#: An address that nobody has.
+OTHER_SOURCE = "198.18.1.200"
+
 STRICT = """
 table inet strict {
   chain input {
@@ -159,6 +162,10 @@ def modes(result: dict[str, Any]) -> dict[tuple[str, str], str]:
     return {(row["name"], row["family"]): row["mode"] for row in result["listeners"]}
 
 
+def arrived(result: dict[str, Any]) -> dict[tuple[str, str], int | None]:
+    return {(row["name"], row["family"]): row["arrived"] for row in result["listeners"]}
+
+
 def rows_by_name(net: Net, family: str, nonce: str = NONCE, **options: Any) -> dict[str, dict[str, Any]]:
     names = {("tcp", 443): "web", ("udp", 51820): "vpn", ("tcp", 444): "free-tcp", ("udp", 51821): "free-udp"}
     result = net.probe(
@@ -206,7 +213,8 @@ def test_path_is_proved_while_the_service_runs(net: Net, host: Host) -> None:
     assert len(stopped["visits"]) == 8
     assert {visit["source"] for visit in stopped["visits"]} == set(VANTAGE.values())
     assert all(visit["nonce_verified"] for visit in stopped["visits"])
-    assert stopped["listeners"] == started["listeners"]
+    assert [{**row, "arrived": 0} for row in stopped["listeners"]] == started["listeners"]
+    assert set(arrived(stopped).values()) == {1}
     assert host.traces() == []
 
 
@@ -261,9 +269,55 @@ def test_the_packet_filter_judges_the_port_that_was_asked_for(net: Net, host: Ho
             assert (rows["web"]["state"], rows["vpn"]["state"]) == ("filtered", "open_or_filtered")
             assert (rows["free-tcp"]["nonce_verified"], rows["free-udp"]["nonce_verified"]) == (True, True)
     finally:
-        host.control("stop", identity=started["id"])
+        stopped = host.control("stop", identity=started["id"])
         net.exec("t", "nft", "flush ruleset")
         net.exec("t", "nft", "-f", "-", input=STRICT)
+    # It came as far as this host, and that is how a filter here is told apart from one on the way.
+    assert all(number for number in arrived(stopped).values()), stopped["listeners"]
+    assert {visit["name"] for visit in stopped["visits"]} == {"free-tcp", "free-udp"}
+
+
+def test_what_arrives_is_counted_before_any_filter(net: Net, host: Host) -> None:
+    """Also before one that acts ahead of connection tracking, and although nobody answers."""
+    early = "type filter hook prerouting priority raw; policy accept; tcp dport { 443, 444 } drop; udp dport 51820 drop"
+    net.exec("t", "nft", "-f", "-", input=f"table inet early {{ chain prerouting {{ {early}\n}}\n}}")
+    started = host.start()
+    try:
+        assert set(arrived(started).values()) == {0}
+        assert rows_by_name(net, "ipv4", timeout=1)["web"]["state"] == "filtered"
+    finally:
+        stopped = host.control("stop", identity=started["id"])
+        net.exec("t", "nft", "delete table inet early")
+    found = arrived(stopped)
+    assert all(found[name, "ipv4"] for name in ("web", "vpn", "free-tcp", "free-udp")), found
+    assert not any(found[name, "ipv6"] for name in ("web", "vpn", "free-tcp", "free-udp")), found
+    assert host.traces() == []
+
+
+def test_what_is_dropped_on_the_way_does_not_arrive(net: Net, host: Host) -> None:
+    """Planted fault: the router keeps one port of each protocol, and exactly these are missing."""
+    started = host.start()
+    keep = "table inet keep { chain forward { type filter hook forward priority filter; policy accept; tcp dport 443 drop; udp dport 51820 drop\n}\n}"
+    try:
+        with net.rules("r", keep):
+            for family in FAMILIES:
+                rows_by_name(net, family, timeout=1)
+    finally:
+        stopped = host.control("stop", identity=started["id"])
+    found = arrived(stopped)
+    assert {name for (name, _family), number in found.items() if number} == {"free-tcp", "free-udp"}, found
+    assert {name for (name, _family), number in found.items() if number == 0} == {"web", "vpn"}, found
+
+
+def test_strangers_are_not_counted(net: Net, host: Host) -> None:
+    started = host.start(sources=[OTHER_SOURCE])
+    try:
+        assert talk(net, "ipv4", VANTAGE["ipv4"]) == "hello service:question|service:x"
+    finally:
+        stopped = host.control("stop", identity=started["id"])
+    found = arrived(stopped)
+    # Over TCP nothing is known of who comes over a family of which no source was given; the code word tells our datagrams.
+    assert (found["web", "ipv4"], found["web", "ipv6"], found["vpn", "ipv4"], found["vpn", "ipv6"]) == (0, None, 0, 0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -18,7 +18,7 @@ from ansible_collections.homeserver.hardening.plugins.modules import probe_respo
 
 DOCUMENTED = yaml.safe_load(probe_responder.RETURN)
 WEB = {"name": "web", "port": 443}
-ROW = {"name": "web", "protocol": "tcp", "port": 443, "family": "ipv4", "mode": "bound", "reason": None}
+ROW = {"name": "web", "protocol": "tcp", "port": 443, "family": "ipv4", "mode": "bound", "reason": None, "arrived": None}
 VISIT = {
     "name": "web",
     "protocol": "tcp",

@@ -41,11 +41,27 @@ def test_where_they_go() -> None:
 
 
 def test_the_table_belongs_to_its_process_and_touches_this_host_alone() -> None:
-    text = _responder.table_text("homeserver_probe_00000000", ["ONE", "TWO"], ["THREE"])
+    text = _responder.table_text("homeserver_probe_00000000", ["ONE", "TWO"], ["THREE"], [])
     assert text.startswith("table inet homeserver_probe_00000000 {\n  flags owner\n")
     assert text.count("fib daddr type local") == 3
     assert text.count("policy accept") == 2
-    assert "nat" not in _responder.table_text("homeserver_probe_00000000", ["ONE"], [])
+    assert "nat" not in _responder.table_text("homeserver_probe_00000000", ["ONE"], [], [])
+
+
+def test_arrivals_are_counted_before_every_filter_and_kept_from_none() -> None:
+    text = _responder.table_text("homeserver_probe_00000000", ["ONE"], [], ["TCP", "UDP"])
+    chain = text.partition("chain arrivals {")[2].partition("}")[0]
+    assert "hook prerouting priority raw - 50; policy accept;" in chain
+    assert "TCP counter name arrived_0\n" in chain
+    assert "UDP counter name arrived_1\n" in chain
+    assert all(f"counter arrived_{number} {{ }}" in text for number in (0, 1))
+    assert "accept" not in chain.replace("policy accept", "")
+    assert "arrived" not in _responder.table_text("homeserver_probe_00000000", ["ONE"], ["TWO"], [])
+
+
+def test_what_opens_a_connection() -> None:
+    assert _responder.opening("tcp") == " tcp flags & (fin | syn | rst | ack) == syn"
+    assert _responder.opening("udp") == ""
 
 
 def ones_complement(data: bytes) -> int:
