@@ -29,10 +29,6 @@ _SHORTEST_LEASE = 120
 _DONE = ("present", "absent")
 
 
-class _TrialError(Exception):
-    """The trial cannot be held."""
-
-
 class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
@@ -45,10 +41,7 @@ class ActionModule(ActionBase):
         self._router = {key: arguments[key] for key in ("gateway", "interface") if arguments[key]}
         self._warnings: list[str] = []
         result["changed"] = False
-        try:
-            result.update(self._start(arguments) if arguments["state"] == "started" else self._stop(arguments))
-        except _TrialError as error:
-            result.update(failed=True, msg=str(error))
+        result.update(self._start(arguments) if arguments["state"] == "started" else self._stop(arguments))
         if self._warnings:
             result["warnings"] = self._warnings
         return result
@@ -61,7 +54,7 @@ class ActionModule(ActionBase):
         if not reason and not arguments["targets"]:
             reason = _trial.NO_VANTAGE
         sources = {str(row["host"]): list(row.get("sources") or ()) for row in arguments["targets"]}
-        trial: dict[str, Any] = {"id": None, "paths": _trial.as_data(paths), "vantages": sources, "untested": reason}
+        trial: dict[str, Any] = {"id": None, "paths": _trial.as_data(paths), "vantages": sources, "untested": reason, "why": ""}
         if reason:
             return {"trial": trial, "nonce": None, "targets": [], "reason": reason}
         # One that a killed run left would answer with a nonce that nobody knows any more.
@@ -72,6 +65,7 @@ class ActionModule(ActionBase):
             self._unmap(leftovers)
         paths = _trial.set_up(paths, router, arguments["plan"].get("line"), secrets.choice)
         responder: dict[str, Any] = {}
+        targets: list[dict[str, Any]] = []
         names = [row["name"] for row in _trial.mappings(paths, 0)]
         try:
             paths = self._map(paths, max(_SHORTEST_LEASE, arguments["timeout"] + 60))
@@ -86,16 +80,20 @@ class ActionModule(ActionBase):
                         "timeout": arguments["timeout"],
                     },
                 )
-                if responder.get("failed"):
-                    raise _TrialError(f"the trial needs somebody who answers: {responder.get('msg')}")
         except BaseException:
             self._unmap(names)
             raise
+        if responder.get("failed"):
+            # Nobody would answer with the nonce, so that the silence would say nothing.
+            targets, reason = [], _trial.NO_RESPONDER
+            trial.update(untested=reason, why=str(responder.get("msg") or ""))
+        elif not targets:
+            reason = _trial.MAPPING_REFUSED
         if not targets:
             # A control without anything to compare it with.
             self._unmap(names)
         trial.update(id=responder.get("id"), paths=_trial.as_data(paths))
-        return {"trial": trial, "nonce": responder.get("nonce"), "targets": targets, "reason": "" if targets else _trial.MAPPING_REFUSED}
+        return {"trial": trial, "nonce": responder.get("nonce"), "targets": targets, "reason": reason}
 
     def _map(self, paths: list[_trial.Path], lease: int) -> list[_trial.Path]:
         """Have the router forward what it will. One that it refuses must not keep the others from being tried."""
@@ -119,7 +117,7 @@ class ActionModule(ActionBase):
         trial = arguments["trial"]
         try:
             paths = _trial.from_data(trial["paths"])
-            vantages, identity, untested = dict(trial["vantages"]), trial["id"], str(trial["untested"])
+            vantages, identity, untested, why = dict(trial["vantages"]), trial["id"], str(trial["untested"]), str(trial["why"])
         except (KeyError, TypeError, ValueError) as error:
             raise AnsibleActionFail(f"trial is not what the start has returned ({error}): hand back its return value trial unchanged") from error
         seen: dict[str, Any] = {}
@@ -130,9 +128,8 @@ class ActionModule(ActionBase):
                     self._warnings.append(f"The responder could not be stopped and ends by itself: {seen.get('msg')}")
         finally:
             left = self._unmap([row["name"] for row in _trial.mappings(paths, 0)])
-        rows = _trial.judge(
-            paths, vantages, _trial.by_vantage(arguments["probes"]), seen, (arguments["plan"].get("line") or {}).get("wan_address"), untested
-        )
+        wan_address = (arguments["plan"].get("line") or {}).get("wan_address")
+        rows = _trial.judge(paths, vantages, _trial.by_vantage(arguments["probes"]), seen, wan_address, untested, why)
         return {"inbound": rows, "left": left}
 
     def _unmap(self, names: list[str]) -> list[str]:

@@ -43,9 +43,8 @@ class ActionModule(ActionBase):
         problems += _services.judge_acceptance(request.services, arguments["accept_risk"])
         accepted = arguments["accept_risk"] if isinstance(arguments["accept_risk"], list) else []
         problems += _services.judge_risks(request.services, _services.read_risks(_texts.load_data("risks.yml")), accepted, language)
-        if arguments["interfaces"] is None:
-            # Before anything was read, the vantages are what the user wrote; later they are readings.
-            problems += _proof.read_vantages(arguments["vantages"])
+        # Before anything was read, the vantages are what the user wrote; later they are readings, with that in them.
+        problems += _proof.read_vantages(arguments["vantages"], given=arguments["interfaces"] is None)
         result.update(changed=False, plan=None, vantages=[], targets=[], problems=[problem.as_data() for problem in problems])
         if problems:
             return _fail(result, problems)
@@ -57,11 +56,13 @@ class ActionModule(ActionBase):
         name = str((task_vars or {}).get("inventory_hostname", ""))
         vantages = _proof.judge_vantages(arguments["vantages"], arguments["interfaces"], data["line"]["wan_address"], name)
         problems = plan.problems + _judge_vantages(vantages, request.services, arguments["require_proof"], _texts.Texts(language))
-        data["problems"] = [problem.as_data() for problem in problems]
-        data["possible"] = data["possible"] and not problems
+        # A report names the vantages that do not count by themselves; they make nothing impossible.
+        against = problems if arguments["on_problem"] == "fail" else plan.problems
+        data["problems"] = [problem.as_data() for problem in against]
+        data["possible"] = data["possible"] and not against
         result.update(
             plan=data,
-            problems=data["problems"],
+            problems=[problem.as_data() for problem in problems],
             vantages=vantages,
             targets=[
                 {"host": vantage["host"], "targets": _proof.targets(data, vantage["families"]), "sources": vantage["sources"]}

@@ -32,6 +32,7 @@ _ARGUMENTS = {
     "todo": {"type": "list", "elements": "dict", "default": []},
     "vantages": {"type": "list", "elements": "dict", "default": []},
     "mappings": {"type": "list", "elements": "dict", "default": []},
+    "inbound": {"type": "list", "elements": "dict", "default": []},
     "language": {"type": "str", "default": ""},
     "dest": {"type": "path", "default": ""},
 }

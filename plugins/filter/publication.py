@@ -61,6 +61,29 @@ def publication_closed(services: Any, probes: Any = None, responder: Any = None,
     return _proof.judge_closed(rows, _by_vantage(probes), responder or {}, given_back)
 
 
+def publication_vantages(addresses: Any) -> list[dict[str, Any]]:
+    """Return vantages with what was read on them, from the registered result of a loop of C(address_info) over them.
+
+    One that cannot be reached is said to be so, and judged with the rest.
+    """
+    if not isinstance(addresses, dict):
+        raise AnsibleFilterError(f"publication_vantages needs the registered result of a loop, not {type(addresses).__name__}")
+    rows = []
+    for row in addresses.get("results") or []:
+        vantage, reached = row["item"], "interfaces" in row
+        rows.append(
+            {
+                "host": vantage["host"],
+                "families": vantage.get("families") or ["ipv4", "ipv6"],
+                "addresses": vantage.get("addresses") or [],
+                "reached": reached,
+                "error": "" if reached else str(row.get("msg") or "no answer"),
+                "interfaces": row.get("interfaces") or [],
+            }
+        )
+    return rows
+
+
 def _by_vantage(results: Any) -> dict[str, Any]:
     """Return probe rows by vantage, from the registered result of a loop over vantages; one that failed has seen nothing."""
     rows = results.get("results", []) if isinstance(results, dict) else results or []
@@ -72,6 +95,7 @@ class FilterModule:
         return {
             "publication_current": publication_current,
             "publication_targets": publication_targets,
+            "publication_vantages": publication_vantages,
             "publication_proof": publication_proof,
             "publication_closed": publication_closed,
         }

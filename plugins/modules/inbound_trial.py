@@ -122,7 +122,7 @@ nonce:
   sample: 00112233445566778899aabbccddeeff
 reason:
   description:
-    - Why there is nothing to ask, V(check_mode), V(no_vantage), V(nothing_planned) or V(mapping_refused); empty if there is.
+    - Why there is nothing to ask, V(check_mode), V(no_vantage), V(nothing_planned), V(mapping_refused) or V(no_responder); empty if there is.
   returned: when O(state=started)
   type: str
   sample: ""

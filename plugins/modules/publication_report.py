@@ -84,6 +84,12 @@ options:
     type: list
     elements: dict
     default: []
+  inbound:
+    description:
+      - What came in when it was tried, RV(homeserver.hardening.inbound_trial#module:inbound).
+    type: list
+    elements: dict
+    default: []
   language:
     description:
       - V(en) or V(ja). Empty takes the controller's locale.

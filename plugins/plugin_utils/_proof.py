@@ -31,8 +31,14 @@ _NOT_TESTED = (None, "error", "no_route", "local_drop", "local_reject")
 _VANTAGE_KEYS = ("host", "families", "addresses")
 
 
-def read_vantages(entries: Any, where: str = "publish_vantages") -> list[Problem]:
-    """Return what is wrong with the vantages as the user wrote them."""
+def read_vantages(entries: Any, where: str = "publish_vantages", given: bool = True) -> list[Problem]:
+    """Return what is wrong with the vantages as the user wrote them.
+
+    Args:
+        entries: the vantages.
+        where: what the user calls them.
+        given: whether they are as he wrote them; else what was read on them stands beside it.
+    """
     if not isinstance(entries, Sequence) or isinstance(entries, (str, bytes)):
         return [Problem("vantages-list", f"{where}: {entries!r}", "it is not a list", "Write a list of mappings, each with host")]
     problems = []
@@ -41,7 +47,7 @@ def read_vantages(entries: Any, where: str = "publish_vantages") -> list[Problem
         if not isinstance(entry, Mapping) or not isinstance(entry.get("host"), str) or not entry["host"]:
             problems.append(Problem("vantage-host", f"{here}: {entry!r}", "it names no host", "Write host: the inventory name of a host outside this home"))
             continue
-        for key in sorted(set(entry) - set(_VANTAGE_KEYS), key=str):
+        for key in sorted(set(entry) - set(_VANTAGE_KEYS), key=str) if given else ():
             problems.append(Problem("vantage-key", f"{here}.{key}", "there is no such key", f"The keys are {', '.join(_VANTAGE_KEYS)}"))
         families = entry.get("families")
         if families is not None and (not isinstance(families, list) or not families or [row for row in families if row not in ("ipv4", "ipv6")]):

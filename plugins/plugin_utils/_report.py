@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ._inbound import PUBLISHED
 from ._proof import NOT_PROVED, PROVED, UNTESTED
 from ._texts import Texts
 
@@ -27,6 +28,15 @@ _RANGES = 3
 
 #: Consequences that the headline, the line or the ways say already.
 _SAID_ELSEWHERE = ("one_forward", "no_inbound_ipv4", "ipv6_remains", "no_ipv6")
+
+#: What is said of a port by what came of the trial. What the host's own firewall keeps is opened when it is published.
+_INBOUND_TAGS = {
+    PUBLISHED: "OK",
+    "host_firewall": "NOTE",
+    "service_down": "TODO",
+    "host_refuses": "TODO",
+    **dict.fromkeys(("another_device", "closed_before_home", "not_forwarded", "rejected_on_the_way"), "NO"),
+}
 
 #: Address families by service, as the block names it.
 _Items = dict[str, list[str]]
@@ -48,6 +58,7 @@ def build_report(
     todo: Sequence[Mapping[str, Any]] = (),
     vantages: Sequence[Mapping[str, Any]] = (),
     mappings: Sequence[Mapping[str, Any]] = (),
+    inbound: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the report as data; everything that the block says is in it.
 
@@ -68,6 +79,7 @@ def build_report(
         todo: what the user should do, C({id, ...values}).
         vantages: as L(judge_vantages) returns them.
         mappings: what the router forwards, as C(port_mapping_info) returns it.
+        inbound: what came in when it was tried, as C(inbound_trial) returns it.
     """
     services = []
     for service in (plan or {}).get("services") or ():
@@ -92,6 +104,7 @@ def build_report(
         "todo": list(todo),
         "vantages": [{key: vantage[key] for key in ("host", "families", "valid", "reason", "error")} for vantage in vantages],
         "mappings": [dict(row) for row in mappings],
+        "inbound": [dict(row) for row in inbound],
         "published_since": ((journal or {}).get("committed") or {}).get("since"),
         "pending_since": ((journal or {}).get("pending") or {}).get("since"),
         "last_proof": ((journal or {}).get("proof") or {}).get("time"),
@@ -113,7 +126,10 @@ def render_block(report: Mapping[str, Any], texts: Texts) -> list[str]:
     elif report["kind"] == "unpublish":
         block.closed()
     else:
-        block.services()
+        if report["inbound"]:
+            block.inbound()
+        else:
+            block.services()
         if report["kind"] == "diagnose":
             block.ways()
             block.mappings()
@@ -150,9 +166,17 @@ class _Block:
         elif kind == "diagnose":
             key = "diagnose"
             line = report["line"]
+            tried = [row for row in report["inbound"] if row["state"] != UNTESTED]
+            if tried:
+                key = "diagnose_tried"
+                values.update(
+                    rows=len(report["inbound"]),
+                    open=len([row for row in tried if row["state"] == PUBLISHED]),
+                    vantage=self._join(sorted({row["vantage"] for row in tried})),
+                )
             # What the router says and the readings do not contradict can be tried; only the proof decides then.
-            tried = line["verdict"] == "nat_unknown" and line["mapping_available"] and not line["blocked_by"]
-            values["summary"] = texts.get("diagnosis.to_be_tried" if tried else f"diagnosis.{line['verdict']}")
+            likely = line["verdict"] == "nat_unknown" and line["mapping_available"] and not line["blocked_by"]
+            values["summary"] = texts.get("diagnosis.to_be_tried" if likely else f"diagnosis.{line['verdict']}")
         elif kind == "unpublish":
             key = self._headline_unpublish(values)
         elif kind == "status" and report["pending_since"]:
@@ -317,6 +341,26 @@ class _Block:
             self.add("NOTE", texts.get("service_state.silent", services=self._join(silent)))
         if optional:
             self.add("TODO", texts.get("todo.ipv6_not_proved", services=self._join(optional)))
+
+    def inbound(self) -> None:
+        """Say what came in when it was tried, and what keeps the rest; ports with one cause together."""
+        items = {service["name"]: self._item(service) for service in self.report["services"]}
+        groups: dict[tuple[str, str, bool, tuple[str, ...], str], _Items] = {}
+        for row in self.report["inbound"]:
+            path = next((one["families"][row["family"]]["path"] for one in self.report["services"] if one["name"] == row["service"]), "")
+            cause = (row["state"], path, row["sure"], tuple(row["notes"]), row["reason"])
+            groups.setdefault(cause, {}).setdefault(items[row["service"]], []).append(row["family"])
+        for (state, path, sure, notes, reason), services in groups.items():
+            said = [self.texts.get(f"inbound_note.{note}") for note in notes]
+            if state in (PUBLISHED, UNTESTED):
+                said.insert(0, self.texts.get(f"path.{path}"))
+            if state != UNTESTED:
+                said.insert(-len(notes) or len(said), self.texts.get(f"inbound.{state}"))
+            tag = _INBOUND_TAGS.get(state, "UNSURE") if sure or state == "host_firewall" else "UNSURE"
+            if state == UNTESTED and set(notes) <= {"check_mode", "no_vantage"}:
+                # Nobody tried, as was asked for.
+                tag = "NOTE"
+            self.add(tag, f"{self._with_families(services)}: " + self.texts.get("and_also").join([*said, *([reason] if reason else [])]))
 
     def mappings(self) -> None:
         """List what the router forwards already, whoever made it; a long list goes on in report.json."""

@@ -26,6 +26,7 @@ CHECK_MODE = "check_mode"
 NO_VANTAGE = "no_vantage"
 NOTHING_PLANNED = "nothing_planned"
 MAPPING_REFUSED = "mapping_refused"
+NO_RESPONDER = "no_responder"
 
 #: Where controls are looked for: high enough for no worm and no provider, below the ports that systems take for outgoing connections.
 _CONTROL_PORTS = ((20000, 32767),)
@@ -241,6 +242,7 @@ def judge(
     seen: Mapping[str, Any],
     wan_address: str | None,
     untested: str = "",
+    why: str = "",
 ) -> list[dict[str, Any]]:
     """Return for every service and family whether it can be reached, and if not, what keeps it.
 
@@ -250,14 +252,15 @@ def judge(
         probes: L(by_vantage).
         seen: what C(probe_responder) returned when it was stopped.
         wan_address: the home's address on the Internet.
-        untested: why nothing was tried at all.
+        untested: why nothing was tried at all, one of the names above.
+        why: the same in the words of whoever failed.
     """
     judged = []
     for path in paths:
         if path.control:
             continue
         if path.refused or untested:
-            judged.append(_row(path, _untested(MAPPING_REFUSED if path.refused else untested), path.refused))
+            judged.append(_row(path, _untested(MAPPING_REFUSED if path.refused else untested), path.refused or why))
             continue
         rows = []
         for host, sources in vantages.items():
@@ -305,7 +308,7 @@ def _judge_one(path: Path, paths: Sequence[Path], sight: _Sight, seen: Mapping[s
         result = _untested("hairpin")
     elif not probe.get("nonce_verified") and mode == "none":
         # Nobody could have answered with the nonce, so that its absence says nothing.
-        result, reason = _untested("no_responder"), str(listener.get("reason") or seen.get("msg") or "")
+        result, reason = _untested(NO_RESPONDER), str(listener.get("reason") or seen.get("msg") or "")
     elif not probe.get("nonce_verified") and not sight.known:
         # It may be inside, or its packets may have gone to the service itself, since nobody knew that they were its.
         result = _untested("vantage_behind_nat")

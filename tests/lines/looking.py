@@ -30,6 +30,8 @@ OUTPUT = lablib.OUTPUT / "lines"
 EGRESS_PORTS = {"tcp": TCP_PORTS, "udp": UDP_PORTS}
 #: Where the hops are asked: what traceroute uses.
 HOP_PORTS = (33434, 33466)
+#: From where a vantage asks: net.ipv4.ip_local_port_range.
+ANSWER_PORTS = (32768, 60999)
 #: How a second home router is asked whether it is one.
 ROUTER_PORTS = {"udp": (5351, 1900), "tcp": (80, 443, 8080)}
 
@@ -235,6 +237,8 @@ def _configured(lab: Mapping[str, Any], isp: list[str]) -> list[list[Any]]:
         host, _colon, port = lab["lab_vpn"].rpartition(":")
         rows.append([host, "udp", int(port), int(port)])
         targets.append(host)
+        # What the vantage asked is answered through the VPN, where it looks as if it began here.
+        rows += [[lab["lab_internet_address"], protocol, *ANSWER_PORTS] for protocol in ("tcp", "udp")]
     return rows + [[address, "udp", *HOP_PORTS] for address in targets if address]
 
 

@@ -106,14 +106,20 @@ def open_gateway(selection: Selection) -> Gateway:
 
 
 def _behind_nat(links: list[Link]) -> list[Link]:
-    """Leave out links on which this host has a global address: the next hop there is the provider's, and there is no NAT to open."""
-    behind = [link for link in links if not is_publishable(link.source)]
+    """Leave out links on which the next hop is the provider's: this host has a global address there, or one that only carriers give (RFC 6598, RFC 7335)."""
+    behind = [link for link in links if not _is_carriers(link.source)]
     if links and not behind:
+        source = links[0].source
+        address = f"the global address {source}" if is_publishable(source) else f"the address {source} ({address_class(source)}), which providers give,"
         raise NoNatError(
-            f"this host has the global address {links[0].source} on {links[0].interface}, so there is no NAT and no port to map; if a router maps ports all the"
+            f"this host has {address} on {links[0].interface}, so there is no NAT of this home and no port to map; if a router maps ports all the"
             " same, name it as the gateway"
         )
     return behind
+
+
+def _is_carriers(source: str) -> bool:
+    return is_publishable(source) or address_class(source) in ("shared_cgn", "ipv4_service_continuity")
 
 
 def gateway_data(gateway: Gateway) -> dict[str, Any]:

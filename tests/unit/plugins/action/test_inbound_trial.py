@@ -222,9 +222,10 @@ def test_a_responder_that_does_not_start_takes_the_mappings_along() -> None:
     home = Home()
     home.broken = {"probe_responder started": {"msg": "the responder needs root"}}
     started = start(home)
-    assert started["failed"]
-    assert "the responder needs root" in started["msg"]
+    assert (started["targets"], started["reason"]) == ([], "no_responder")
     assert home.forwards == {}
+    rows = stop(home, started["trial"])["inbound"]
+    assert {(row["state"], *row["notes"], row["reason"]) for row in rows} == {("untested", "no_responder", "the responder needs root")}
 
 
 @pytest.mark.parametrize("where", ["port_mapping present", "probe_responder started"])
@@ -272,7 +273,7 @@ def test_a_router_that_does_not_take_back_is_no_reason_to_forget_what_was_seen()
         ({"state": "gone", "plan": PLAN}, "started"),
         ({"state": "started", "plan": PLAN, "colour": "red"}, "colour"),
         ({"state": "stopped", "plan": PLAN, "trial": {}}, "hand back its return value trial unchanged"),
-        ({"state": "stopped", "plan": PLAN, "trial": {"paths": [{"x": 1}], "vantages": {}, "id": None, "untested": ""}}, "unchanged"),
+        ({"state": "stopped", "plan": PLAN, "trial": {"paths": [{"x": 1}], "vantages": {}, "id": None, "untested": "", "why": ""}}, "unchanged"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], word: str) -> None:

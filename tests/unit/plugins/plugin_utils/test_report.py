@@ -230,6 +230,30 @@ def test_where_the_line_is_not_known_the_question_is_asked_that_would_decide(lan
     assert "wan_address: ..." in text
 
 
+def tried(service, state, *notes, family="ipv4", sure=True, reason=""):
+    return {"service": service, "family": family, "state": state, "sure": sure, "notes": list(notes), "reason": reason, "vantage": "vps1"}
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (tried("http", "published", "no_service_yet"), ["1 of 1 ports came in when tried from vps1", "OK", "nonce came back", "no service listens"]),
+        (tried("http", "closed_before_home", "worm_port"), ["0 of 1 ports", "NO ", "closed before it reaches this home", "worms"]),
+        (tried("http", "closed_before_home", "router_may_keep_it", sure=False), ["UNSURE", "or the router keeps it"]),
+        (tried("http", "host_firewall", "or_way_back", sure=False), ["NOTE", "publishing opens it"]),
+        (tried("http", "service_down", "path_works"), ["TODO", "start the service"]),
+        (tried("http", "untested", "mapping_refused", reason="error 718"), ["UNSURE", "the router does not forward it", "error 718"]),
+        (tried("http", "untested", "no_vantage"), ["NOTE", "mapped by UPnP", "publish_vantages"]),
+    ],
+)
+def test_a_diagnosis_says_what_came_in(row, words):
+    text = block("en", kind="diagnose", plan=make_plan(), inbound=[row])
+    assert block("ja", kind="diagnose", plan=make_plan(), inbound=[row]) != text
+    assert [word for word in words if word not in text] == [], text
+    if row["state"] == "untested":
+        assert "came in" not in text
+
+
 def server(name, *addresses, authoritative=True, error=None):
     return {"name": name, "authoritative": authoritative, "records": {"A": list(addresses), "AAAA": []}, "error": error}
 

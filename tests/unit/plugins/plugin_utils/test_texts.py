@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._line import _decide, _verdict, _ways
-from ansible_collections.homeserver.hardening.plugins.plugin_utils import _publication
+from ansible_collections.homeserver.hardening.plugins.plugin_utils import _inbound, _publication, _trial
 from ansible_collections.homeserver.hardening.plugins.plugin_utils._texts import Texts
 
 LINE = Path(_verdict.__file__).parent
@@ -49,10 +49,26 @@ def found_in(function: str) -> set[str]:
     return {name for call in calls if isinstance(call.args[0], ast.Tuple) for name in strings(call.args[0].elts[0])}
 
 
+def inbound_notes() -> set[str]:
+    """Return the names that explain a state: the last arguments of _result, those of _untested, and what is added to a proof."""
+    names = {_trial.CHECK_MODE, _trial.NO_VANTAGE, _trial.NOTHING_PLANNED, _trial.MAPPING_REFUSED, _trial.NO_RESPONDER}
+    for module in (_inbound, _trial):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in ("worm", "vantage", "router"):
+                names |= set(strings(node.value))
+            if not isinstance(node, ast.Call):
+                continue
+            function = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            noted = {"_result": node.args[2:], "_untested": node.args, "append": [one for one in node.args if isinstance(one, ast.Constant)]}.get(function, [])
+            names |= {name for argument in noted for name in strings(argument)}
+    return names
+
+
 def test_the_names_are_found() -> None:
     assert {"wan_not_seen", "ports_differ"} <= contradictions()
     assert {"two_forwards", "lan_address_dynamic"} <= found_in("_consequences")
     assert {"type_wan_address", "allow_outside"} <= found_in("_questions")
+    assert {"worm_port", "vantage_may_keep_it", "router_page", "or_way_back", "no_service_yet", "hairpin", "no_control"} <= inbound_notes()
     assert set(VERDICTS) >= set(_decide.WEAKER)
 
 
@@ -65,4 +81,6 @@ def test_every_name_has_a_text(language: str) -> None:
     wanted += [f"{section}.{name}" for name in VERDICTS for section in ("diagnosis", "line", "kind")]
     wanted += [f"way.{name}" for ways in (*_publication.WAYS.values(), *_ways.BY_VERDICT.values()) for name in ways]
     wanted += [f"impossible.{name}" for name in _publication.WAYS]
+    wanted += [f"inbound_note.{name}" for name in inbound_notes()]
+    wanted += [f"inbound.{name}" for name in _inbound.STATES if name != _inbound.UNTESTED]
     assert [name for name in sorted(set(wanted)) if not texts.has(name)] == []

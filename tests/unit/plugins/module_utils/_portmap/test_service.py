@@ -288,8 +288,12 @@ def test_bad_selections(selection: Selection, words: str) -> None:
     assert run_info(selection).error
 
 
-def test_a_host_with_a_global_address_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    inside, outside = Link("eth0", ADDRESS, "192.168.1.1", ()), Link("eth1", "44.128.1.2", "44.128.1.1", ())
+@pytest.mark.parametrize(
+    ("source", "gateway", "word"),
+    [("44.128.1.2", "44.128.1.1", "the global address 44.128.1.2"), ("100.72.3.9", "100.72.3.1", "shared_cgn"), ("192.0.0.2", "192.0.0.1", "providers give")],
+)
+def test_a_host_whose_next_hop_is_the_providers_asks_nobody(source: str, gateway: str, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, outside = Link("eth0", ADDRESS, "192.168.1.1", ()), Link("eth1", source, gateway, ())
     asked: list[str] = []
 
     def discover(links: list[Link], *_arguments: Any) -> Any:
@@ -300,14 +304,14 @@ def test_a_host_with_a_global_address_asks_nobody(monkeypatch: pytest.MonkeyPatc
     for links, expected in (([outside], []), ([outside, inside], ["eth0"])):
         monkeypatch.setattr(service, "read_links", lambda *_arguments, links=links: links)
         asked.clear()
-        with pytest.raises(NoGatewayError):
+        with pytest.raises(NoGatewayError, match="nobody" if expected else word):
             service.open_gateway(Selection())
         assert asked == expected
     monkeypatch.setattr(service, "read_links", lambda *_arguments: [outside])
     gone = run(Request("absent"), Selection(), False)
     assert (gone.error, gone.changed, gone.warnings) == (None, False, [])
     # Whoever names it knows better.
-    for selection in (Selection(interface="eth1"), Selection(gateway="44.128.1.1")):
+    for selection in (Selection(interface="eth1"), Selection(gateway=gateway)):
         monkeypatch.setattr(service, "read_links", lambda *_arguments: [outside])
         asked.clear()
         with pytest.raises(NoGatewayError):
