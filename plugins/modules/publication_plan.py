@@ -131,6 +131,9 @@ plan:
           description: Its class, as in RV(homeserver.hardening.address_info#module:addresses[].address_class).
           type: str
           sample: global
+        router_wan_address:
+          description: The WAN address that the router itself names, V(none) if it names none. Behind a second router it is not that of the line.
+          type: str
         router_address:
           description: The router's address on the LAN.
           type: str

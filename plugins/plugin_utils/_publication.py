@@ -153,6 +153,7 @@ def judge_line(readings: Readings) -> dict[str, Any]:
         "verdict": "nat_unknown",
         "blocked_by": "",
         "wan_address": gateway.get("wan_address") or None,
+        "router_wan_address": gateway.get("wan_address") or None,
         "wan_address_class": wan_class,
         "router_address": gateway.get("address") or _router_address(readings),
         "router_product": gateway.get("product"),
@@ -238,18 +239,21 @@ def plan_publication(
     publication.stale_mappings = sorted(
         {str(row["name"]) for row in readings.mapping.get("mappings") or [] if row.get("owner") == "ours" and row.get("name") not in wanted}
     )
-    publication.firewall_services = [
-        {
-            "name": service.name,
-            "protocol": service.protocol,
-            "port": service.port,
-            "families": [family for family, plan in families.items() if plan.path != IMPOSSIBLE],
-            **({"allow_from": list(service.allow_from)} if service.allow_from else {}),
-        }
-        for service, families in publication.services
-        if any(plan.path != IMPOSSIBLE for plan in families.values())
-    ]
+    publication.firewall_services = _firewall_services(publication.services)
     return publication
+
+
+def _firewall_services(services: Sequence[tuple[Service, Mapping[str, FamilyPlan]]]) -> list[dict[str, Any]]:
+    """Return what the host lets in: each of its ports once, however many services lead there from outside."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for service, plans in services:
+        families = [family for family, plan in plans.items() if plan.path != IMPOSSIBLE]
+        if not families:
+            continue
+        row = {"name": service.name, "protocol": service.protocol, "port": service.port, "families": []}
+        row = found.setdefault((service.protocol, service.port), {**row, **({"allow_from": list(service.allow_from)} if service.allow_from else {})})
+        row["families"] += [family for family in families if family not in row["families"]]
+    return list(found.values())
 
 
 def readdress(services: Sequence[Mapping[str, Any]], readings: Readings) -> list[dict[str, Any]]:
@@ -289,14 +293,15 @@ def _plan_family(service: Service, family: str, readings: Readings, line: Mappin
     if service.path == DIRECT or line["blocked_by"]:
         return _impossible(line["blocked_by"] or "not_direct", readings, required)
     if line["inbound_ipv4"] == "port_set" and not any(row["first"] <= service.external_port <= row["last"] for row in line["ports"]):
-        return _impossible("port_not_in_set", readings, required)
+        # Mail between servers goes to port 25 alone; another port would receive nothing.
+        return _impossible("port_not_in_set", readings, required, without=("other_port",) if (service.protocol, service.external_port) == ("tcp", 25) else ())
     return FamilyPlan(PORT_MAPPING, line["wan_address"], required)
 
 
-def _impossible(reason: str, readings: Readings, required: bool) -> FamilyPlan:
+def _impossible(reason: str, readings: Readings, required: bool, without: Sequence[str] = ()) -> FamilyPlan:
     has_ipv6 = readings.publish_address("ipv6") is not None
     # Advice that cannot be followed here is no advice.
-    ways = tuple(way for way in WAYS[reason] if way != "ipv6" or has_ipv6)
+    ways = tuple(way for way in WAYS[reason] if way not in without and (way != "ipv6" or has_ipv6))
     return FamilyPlan(IMPOSSIBLE, None, required, reason, ways)
 
 

@@ -176,7 +176,9 @@ class _Block:
                 )
             # What the router says and the readings do not contradict can be tried; only the proof decides then.
             likely = line["verdict"] == "nat_unknown" and line["mapping_available"] and not line["blocked_by"]
-            values["summary"] = texts.get("diagnosis.to_be_tried" if likely else f"diagnosis.{line['verdict']}")
+            # An address that is translated one to one is of no use behind a router that has none on the Internet, as the line is now.
+            summary = "double_nat_or_cgn" if line["verdict"] == "one_to_one_nat" and line["blocked_by"] else line["verdict"]
+            values["summary"] = texts.get("diagnosis.to_be_tried" if likely else f"diagnosis.{summary}")
         elif kind == "unpublish":
             key = self._headline_unpublish(values)
         elif kind == "status" and report["pending_since"]:
@@ -234,7 +236,8 @@ class _Block:
 
     def line(self) -> None:
         line, texts = self.report["line"], self.texts
-        wan = texts.get("wan_value.value", wan_address=line["wan_address"]) if line["wan_address"] else texts.get("wan_value.hidden")
+        told = line.get("router_wan_address") or line["wan_address"]
+        wan = texts.get("wan_value.value", wan_address=told) if told else texts.get("wan_value.hidden")
         key = line["blocked_by"] if texts.has(f"why.{line['blocked_by']}") else "other"
         why = texts.get(f"why.{key}", detail=line["mapping_reason"], wan_address=line["wan_address"], wan_class=line["wan_address_class"])
         shared = line.get("map_e") or {}
@@ -254,6 +257,8 @@ class _Block:
         elif line["verdict"] == "cgn" and line["wan_address_class"] != "shared_cgn":
             # The router need not tell: the readings show that somebody beyond it translates.
             self.add("LINE", texts.get("line.cgn_beyond", **values))
+        elif line["verdict"] == "nat_single" and "wan_seen" in (line.get("verdict_reasons") or ()):
+            self.add("LINE", texts.get("line.nat_single_seen", **values))
         else:
             self.add("LINE", texts.get(f"line.{line['verdict']}", **values))
 
@@ -298,7 +303,7 @@ class _Block:
         values = {
             "ports": self._join(others),
             "router": line.get("router_address") or "?",
-            "wan_address": line.get("wan_address") or "?",
+            "inner_address": line.get("router_wan_address") or self.texts.get("inner_address"),
             "host_address": line.get("host_address") or "?",
         }
         for letter, way in zip("abcdefghij", seen):

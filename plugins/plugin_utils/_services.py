@@ -153,10 +153,25 @@ def read_services(entries: Any, where: str = "publish_services") -> Request:
             if key in listeners and listeners[key] != service.name:
                 problems.append(external_port_taken(service, f"service {listeners[key]}", f"{where}[{index}]"))
             listeners.setdefault(key, service.name)
+            other = next((one for one in request.services if (one.protocol, one.port) == (service.protocol, service.port)), None)
+            if other is not None and set(other.allow_from) != set(service.allow_from):
+                problems.append(_admitted_twice(service, other, f"{where}[{index}]"))
         request.problems.extend(problems)
         if service is not None and not problems:
             request.services.append(service)
     return request
+
+
+def _admitted_twice(service: Service, other: Service, where: str) -> Problem:
+    """Return the problem of two services on one port of the host that do not admit the same."""
+    return Problem(
+        "port-admits-twice",
+        f"{where}.allow_from: {', '.join(service.allow_from) or 'everybody'}",
+        f"service {other.name} leads to {service.protocol.upper()} {service.port} of this host as well and admits {', '.join(other.allow_from) or 'everybody'};"
+        " the host cannot tell by which of the two a visitor came",
+        "Give both the same allow_from, or let the service listen on a second port",
+        service.name,
+    )
 
 
 def external_port_taken(service: Service, by: str, where: str) -> Problem:

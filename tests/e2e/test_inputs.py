@@ -9,7 +9,7 @@ from typing import Any
 
 import lablib
 import pytest
-from conftest import PUBLISH, refused
+from conftest import PUBLISH, ok, refused
 
 pytestmark = pytest.mark.usefixtures("virgin", "fresh_after_failure")
 
@@ -25,6 +25,10 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "same external port": (
         {"publish_services": [{**WEB, "external_port": 8080}, {"name": "other", "protocol": "tcp", "port": 81, "external_port": 8080}]},
         ("8080", "web", "other"),
+    ),
+    "two audiences of one port": (
+        {"publish_services": [WEB, {**WEB, "name": "alt", "external_port": 8080, "allow_from": ["192.0.2.0/24"]}]},
+        ("192.0.2.0/24", "everybody", "second port"),
     ),
     "same name": ({"publish_services": [WEB, {**WEB, "port": 81}]}, ("web", "name")),
     "name": ({"publish_services": [{**WEB, "name": "My Web"}]}, ("My Web", "letter")),
@@ -93,4 +97,14 @@ def test_two_hosts_behind_one_router(lab: lablib.Lab, unchanged: Any) -> None:
     assert "neighbour" in inventory["_meta"]["hostvars"]
     run = refused(lab.playbook(PUBLISH, extra=hosts), "8080", "server", "neighbour")
     assert set(run.changed.values()) == {0}, str(run)
+    unchanged()
+
+
+def test_two_outer_ports_to_one_of_the_host(lab: lablib.Lab, home: lablib.Home, unchanged: Any) -> None:
+    """One service may be found under two ports; the host opens and answers its own once."""
+    services = [{"name": name, "protocol": "tcp", "port": 443, "external_port": port} for name, port in (("web", 443), ("alt", 8443))]
+    run = ok(lab.playbook(PUBLISH, extra={"publish_services": services}))
+    assert "2 of 2" in run.output, str(run)
+    assert set(home.from_outside(services).values()) == {"open"}
+    ok(lab.playbook("homeserver.hardening.unpublish_server"))
     unchanged()

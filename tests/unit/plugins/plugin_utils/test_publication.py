@@ -95,6 +95,21 @@ def test_of_a_shared_address_only_the_own_ports_are_published(port, possible):
         assert (decision.reason, decision.ways[0]) == ("port_not_in_set", "other_port")
 
 
+def test_mail_of_other_servers_comes_to_port_25_alone():
+    found = line_info("map_e", "port_set", ports=PORTS, wan_address="20.1.2.3", wan_address_class="global")
+    read = _services.read_services([{"name": "smtp", "port": 25}])
+    decision = _publication.plan_publication(read.services, _publication.Readings([LAN], [ROUTE], router("20.1.2.3", "global"), found)).services[0][1]["ipv4"]
+    assert decision.reason == "port_not_in_set"
+    assert "other_port" not in decision.ways
+    assert "fixed_ip" in decision.ways
+
+
+def test_a_port_of_the_host_that_two_services_lead_to_is_opened_and_answered_once():
+    services = [{"name": "https", "port": 443}, {"name": "alt", "port": 443, "external_port": 8443, "families": ["ipv4"]}]
+    data = plan(services).as_data()
+    assert data["firewall_services"] == data["listeners"] == [{"name": "https", "protocol": "tcp", "port": 443, "families": ["ipv4"]}]
+
+
 def test_behind_one_router_ports_are_mapped_with_two_numbers():
     publication = plan([{"name": "https", "port": 443, "external_port": 8443}, {"name": "wg", "protocol": "udp", "port": 51820}])
     assert publication.possible

@@ -103,6 +103,15 @@ def test_one_external_port_leads_to_one_place():
     assert "https" in request.problems[0].reason
 
 
+def test_two_ways_to_one_port_of_the_host_admit_the_same():
+    other = {**GOOD, "name": "alt", "external_port": 8443}
+    assert read(GOOD, other).problems == []
+    request = read(GOOD, {**other, "allow_from": ["198.51.100.0/24"]})
+    assert [problem.check for problem in request.problems] == ["port-admits-twice"]
+    assert "everybody" in request.problems[0].reason
+    assert "198.51.100.0/24" in request.problems[0].subject
+
+
 def test_tcp_and_udp_do_not_share_ports():
     assert read(GOOD, {"name": "quic", "protocol": "udp", "port": 443}).problems == []
 
