@@ -250,7 +250,7 @@ def _firewall_services(services: Sequence[tuple[Service, Mapping[str, FamilyPlan
         families = [family for family, plan in plans.items() if plan.path != IMPOSSIBLE]
         if not families:
             continue
-        row = {"name": service.name, "protocol": service.protocol, "port": service.port, "families": []}
+        row: dict[str, Any] = {"name": service.name, "protocol": service.protocol, "port": service.port, "families": []}
         row = found.setdefault((service.protocol, service.port), {**row, **({"allow_from": list(service.allow_from)} if service.allow_from else {})})
         row["families"] += [family for family in families if family not in row["families"]]
     return list(found.values())
