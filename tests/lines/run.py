@@ -116,6 +116,13 @@ def main(argv: Sequence[str]) -> int:
             finding, found, counts, seconds = result
             show(finding, found, path, counts, seconds)
             results.append((finding, found))
+    # How long it takes is a promise for one lab; beside another one, a small machine may be too slow.
+    for index, (finding, found) in enumerate(results):
+        if options.jobs > 1 and not options.plant and {one.about for one in found} == {"cost"}:
+            print(f"{chosen[index].stem}: again, alone", flush=True)
+            finding, found, counts, seconds = examine(chosen[index], argparse.Namespace(**{**vars(options), "seed": finding["seed"]}))
+            show(finding, found, chosen[index], counts, seconds)
+            results[index] = finding, found
     for about in ("verdict", "inbound", "egress"):
         rows = [pair for finding, _found in results for pair in judging.pairs(finding, about)]
         print("", *judging.matrix(rows, about), sep="\n")
