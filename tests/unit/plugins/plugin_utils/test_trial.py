@@ -234,10 +234,10 @@ def judge(
     listener: dict[str, Any] | None,
     control: tuple[dict[str, Any], dict[str, Any]] | None = None,
     sources: list[str] | None = None,
-    one: dict[str, Any] = WEB,
+    one: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Judge one service by what one vantage and this host saw."""
-    paths = _trial.set_up(_trial.make_paths(plan(one)), router())
+    paths = _trial.set_up(_trial.make_paths(plan(one or WEB)), router())
     rows = [item for item in (row, control and control[0]) if item]
     listeners = [item for item in (listener, control and control[1]) if item]
     vantages = {"vps1": [OUTSIDE, OUTSIDE6] if sources is None else sources}
