@@ -17,11 +17,14 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from . import _moment as moments
 from . import _packets as packets
 from ._errors import GatewayError, NoGatewayError, ProtocolError
 from ._links import Link
 from ._model import MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._moment import Moment
 from ._packets import Answer, PacketError
 from ._records import Clock, Record, Records, Store, clock_name
 
@@ -90,8 +93,8 @@ class RecordedGateway(Gateway):
         self._wan_address: str | None = None
         self._accepts: Callable[[str], bool] | None = None
         self._epoch = 0
-        #: When the epoch was read, in seconds since 1970.
-        self._read_at = 0.0
+        #: When the epoch was read.
+        self._read_at = Moment(0.0)
         self._restarted = False
         self._open()
 
@@ -143,8 +146,8 @@ class RecordedGateway(Gateway):
             internal_port=entry.internal_port,
             description=entry.description,
             nonce=self._nonce(entry),
-            expires=time.time() + (entry.lease or _DAY),
             unsure=True,
+            **self._end(entry.lease or _DAY),
         )
         if _inside(record) != _inside(entry):
             raise GatewayError(f"{_name(entry)} leads to port {record.internal_port} since the router was read")
@@ -157,9 +160,9 @@ class RecordedGateway(Gateway):
         granted = replace(
             record,
             external_port=answer.external_port,
-            expires=time.time() + answer.lifetime,
             unsure=False,
             description=entry.description,
+            **self._end(answer.lifetime),
         )
         problem = self._problem(entry, answer)
         if problem:
@@ -177,7 +180,7 @@ class RecordedGateway(Gateway):
         if record.internal_client != self._link.source:
             raise GatewayError(
                 f"the router does not let this host ({self._link.source}) remove {_name(entry)} to {record.internal_client}, an address that it had earlier:"
-                f" wait until its lease ends in {max(1, int(record.expires - time.time()))} s, or give this host its old address for a moment"
+                f" wait until its lease ends in {max(1, int(record.left(moments.now())))} s, or give this host its old address for a moment"
             )
         answer = self._map(record, 0)
         if answer.result == packets.NO_RESOURCES and self.method == "pcp":
@@ -225,7 +228,7 @@ class RecordedGateway(Gateway):
         except GatewayError:
             # Who may not read the records has none; what needs them says so.
             return
-        self._restarted = clock is not None and not packets.epoch_valid(clock.epoch, clock.time, epoch, time.time())
+        self._restarted = clock is not None and not packets.epoch_valid(clock.epoch, 0.0, epoch, clock.passed(self._read_at))
 
     def _problem(self, entry: Entry, answer: Answer) -> str:
         """Say what is wrong with what was granted; empty if nothing is."""
@@ -252,15 +255,19 @@ class RecordedGateway(Gateway):
         self._forget(granted)
 
     def _records(self) -> Records:
-        now = time.time()
-        mine = [record for record in self._store.read()[0] if (record.method, record.gateway) == (self.method, self._address) and record.expires > now]
+        now = moments.now()
+        mine = [record for record in self._store.read()[0] if (record.method, record.gateway) == (self.method, self._address) and record.left(now) > 0]
         return [replace(record, unsure=True) for record in mine] if self._restarted else mine
 
     def _record(self, protocol: str, external_port: int) -> Record | None:
         return next((record for record in self._records() if (record.protocol, record.external_port) == (protocol, external_port)), None)
 
+    def _end(self, lifetime: int) -> dict[str, Any]:
+        end = moments.now().after(lifetime)
+        return {"expires": end.wall, "boot": end.boot, "ends": end.ticks}
+
     def _entry(self, record: Record) -> Entry:
-        lease = max(1, round(record.expires - time.time()))
+        lease = max(1, round(record.left(moments.now())))
         return Entry(
             *(record.protocol, record.external_port, record.internal_client, record.internal_port, record.description),
             enabled=not record.unsure,
@@ -286,13 +293,13 @@ class RecordedGateway(Gateway):
         self._restarted = False
 
     def _clean(self, table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
-        now = time.time()
+        now = moments.now()
         for key, record in list(table.items()):
-            if record.expires <= now:
+            if record.left(now) <= 0:
                 del table[key]
             elif self._restarted and (record.method, record.gateway) == (self.method, self._address):
                 table[key] = replace(record, unsure=True)
-        clocks[clock_name(self.method, self._address)] = Clock(self._epoch, self._read_at)
+        clocks[clock_name(self.method, self._address)] = Clock(self._epoch, self._read_at.wall, self._read_at.boot, self._read_at.ticks)
 
 
 class NatPmpGateway(RecordedGateway):
@@ -305,7 +312,7 @@ class NatPmpGateway(RecordedGateway):
         if answer.result not in (0, 3):
             raise self._refusal("the question for its WAN address", answer)
         self._wan_address = answer.external_address
-        self._read_at = time.time()
+        self._read_at = moments.now()
         self._note_epoch(answer.epoch)
 
     def _ask(self, request: bytes) -> Answer:
@@ -333,7 +340,7 @@ class PcpGateway(RecordedGateway):
         answer = self._ask(packets.pcp_announce_request(self._link.source))
         if answer.result:
             raise self._refusal("the question whether it speaks PCP", answer)
-        self._read_at = time.time()
+        self._read_at = moments.now()
         self._note_epoch(answer.epoch)
         # PCP tells the WAN address with a mapping only; most routers speak NAT-PMP at the same port, which tells it without.
         try:
