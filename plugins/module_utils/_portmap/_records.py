@@ -146,6 +146,10 @@ def _clock_data(clocks: dict[str, Clock]) -> dict[str, Any]:
     return {name: asdict(clock) for name, clock in sorted(clocks.items())}
 
 
+def _clock(row: dict[str, Any]) -> Clock:
+    return Clock(int(row["epoch"]), float(row["time"]), str(row.get("boot", "")), float(row.get("ticks", 0.0)))
+
+
 def _parse(data: Any, path: str) -> tuple[list[Record], dict[str, Clock]]:
     if data is None:
         return [], {}
@@ -156,7 +160,7 @@ def _parse(data: Any, path: str) -> tuple[list[Record], dict[str, Clock]]:
         records = [Record(**{name: row[name] for name in names if name in row}) for row in data["mappings"]]
         for record in records:
             bytes.fromhex(record.nonce)
-        clocks = {name: Clock(int(row["epoch"]), float(row["time"]), str(row.get("boot", "")), float(row.get("ticks", 0.0))) for name, row in data["routers"].items()}
+        clocks = {name: _clock(row) for name, row in data["routers"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GatewayError(f"{os.path.join(path, FILE)} is damaged ({error!r}); move it away and run again, once the leases in it are over") from error
     return records, clocks
