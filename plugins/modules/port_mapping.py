@@ -116,6 +116,7 @@ options:
     description:
       - Whether C(homeserver-agent renew) shall renew these mappings, and make them anew when the router forgot them. It does so only where its timer is
         installed, see M(homeserver.hardening.port_mapping_service), and where O(state_dir) can be written.
+      - V(false) ends that for the services of O(mappings).
     type: bool
     default: true
   require_global_wan:

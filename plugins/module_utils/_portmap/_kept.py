@@ -140,11 +140,13 @@ class Keeping:
         mappings: what shall stay.
         last: how the last run of the agent ended.
         made_directory: this file's directory did not exist before, so it goes with it.
+        records: something else of port mapping is in the directory; then the file stays to tell that.
     """
 
     mappings: list[Kept] = field(default_factory=list)
     last: dict[str, Any] | None = None
     made_directory: bool = False
+    records: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -179,7 +181,7 @@ class Keeping:
     def save(self, state: StateDir) -> None:
         """Write the file if its content changed, or remove it once nothing is kept."""
         try:
-            if not self.mappings:
+            if not self.mappings and not (self.made_directory and self.records):
                 state.remove(FILE)
                 return
             data = {"version": 1, "mappings": [asdict(kept) for kept in self.mappings], "last": self.last, "made_directory": self.made_directory}
@@ -190,7 +192,7 @@ class Keeping:
 
     def leave(self, state: StateDir) -> None:
         """Remove the directory once nothing is in it, if it came with this file."""
-        if self.made_directory and not self.mappings:
+        if self.made_directory and not self.mappings and not self.records:
             try:
                 state.remove_if_empty()
             except StateError as error:

@@ -194,7 +194,7 @@ def _keeping(request: Request, selection: Selection, check_mode: bool) -> Iterat
     there = os.path.isdir(store.state.path)
     if selection.state_dir is None or not store.usable():
         yield None
-    elif check_mode or not (there or (request.renew and request.state == "present")):
+    elif check_mode or not (there or request.state == "present"):
         yield Keeping.load(store.state)
     else:
         try:
@@ -208,6 +208,7 @@ def _keeping(request: Request, selection: Selection, check_mode: bool) -> Iterat
                 try:
                     yield keeping
                 finally:
+                    keeping.records = bool(store.read()[0])
                     keeping.save(store.state)
                     keeping.leave(store.state)
         except StateError as error:
@@ -270,7 +271,9 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         raise
     result.warnings.extend(outcome.warnings)
     _report(result, plan, gateway, host, outcome.entries)
-    if request.renew and keeping is not None:
+    if keeping is not None and not request.renew:
+        keeping.drop([one.name for one in request.wanted])
+    elif keeping is not None:
         way = Way(selection.method, selection.gateway, selection.interface, selection.timeout, request.allow_other_external_port)
         keeping.put(_kept(plan, request.wanted, gateway, host, way, {**{kept.key: kept for kept in keeping.mappings}, **dict.fromkeys(outcome.entries)}))
 
