@@ -96,6 +96,7 @@ class RecordedGateway(Gateway):
         #: When the epoch was read.
         self._read_at = Moment(0.0)
         self._restarted = False
+        self._confirmed: set[tuple[str, int]] = set()
         self._open()
 
     def patience(self, timeout: float) -> None:
@@ -129,7 +130,7 @@ class RecordedGateway(Gateway):
         self._store.require_usable()
         if entry.internal_client != self._link.source:
             raise GatewayError(f"{_name(entry)} can be mapped to this host ({self._link.source}) only, not to {entry.internal_client}")
-        others = [record for record in self._records() if _inside(record) == _inside(entry) and record.external_port != entry.external_port]
+        others = self._others(entry)
         if others:
             raise GatewayError(
                 f"{_name(entry)} cannot be mapped: {self.method} gives a port of this host one external port only, and {entry.internal_port} has"
@@ -198,6 +199,27 @@ class RecordedGateway(Gateway):
             raise GatewayError(f"the router was asked to remove {_name(entry)}, but says that it keeps it for {answer.lifetime} s")
         self._forget(record)
 
+    def has_room(self, entry: Entry) -> bool:
+        """Whether the port of this host is free for another external port."""
+        return not self._others(entry)
+
+    def confirm(self, shown: Entries) -> None:
+        """Believe those records that are seen to be true, although their time seems to be over: then the clock of this host was wrong."""
+        leads = {(entry.key, entry.internal_client, entry.internal_port) for entry in shown}
+        for record in self._mine():
+            key = (record.protocol, record.external_port)
+            if (key, record.internal_client, record.internal_port) in leads:
+                self._confirmed.add(key)
+
+    def forget(self, entry: Entry) -> None:
+        """Take the record of a mapping away, because it is known to be gone."""
+        record = self._record(entry.protocol, entry.external_port)
+        if record is not None:
+            self._forget(record)
+
+    def _others(self, entry: Entry) -> Records:
+        return [record for record in self._records() if _inside(record) == _inside(entry) and record.external_port != entry.external_port]
+
     def _map(self, record: Record, lifetime: int) -> Answer:
         try:
             return self._ask_map(record, lifetime)
@@ -256,8 +278,15 @@ class RecordedGateway(Gateway):
 
     def _records(self) -> Records:
         now = moments.now()
-        mine = [record for record in self._store.read()[0] if (record.method, record.gateway) == (self.method, self._address) and record.left(now) > 0]
+        mine = [record for record in self._mine() if not self._over(record, now)]
         return [replace(record, unsure=True) for record in mine] if self._restarted else mine
+
+    def _mine(self) -> Records:
+        return [record for record in self._store.read()[0] if (record.method, record.gateway) == (self.method, self._address)]
+
+    def _over(self, record: Record, now: Moment) -> bool:
+        confirmed = (record.method, record.gateway) == (self.method, self._address) and (record.protocol, record.external_port) in self._confirmed
+        return record.left(now) <= 0 and not confirmed
 
     def _record(self, protocol: str, external_port: int) -> Record | None:
         return next((record for record in self._records() if (record.protocol, record.external_port) == (protocol, external_port)), None)
@@ -295,7 +324,7 @@ class RecordedGateway(Gateway):
     def _clean(self, table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
         now = moments.now()
         for key, record in list(table.items()):
-            if record.left(now) <= 0:
+            if self._over(record, now):
                 del table[key]
             elif self._restarted and (record.method, record.gateway) == (self.method, self._address):
                 table[key] = replace(record, unsure=True)

@@ -386,15 +386,18 @@ def _as_granted(one: Wanted, request: Request, gateway: Gateway, entries: Sequen
 
 
 def _report(result: Result, plan: MappingPlan, gateway: Gateway, host: Host, entries: dict[tuple[str, int], Entry]) -> None:
-    info = gateway.describe()
     for row in plan.rows:
         if row.protocol is None or row.external_port is None:
             continue
         after = entries.get((row.protocol, row.external_port))
         if after is not None:
             row.entry, row.state, row.owner, row.external_port = after, "present", "ours", after.external_port
-    result.data["mappings"] = [_row_data(row, info.method, host) for row in plan.rows]
+    result.data["mappings"] = [_row_data(row, _method(row, gateway), host) for row in plan.rows]
     result.data["left"] = [_info_row(entry, host) for entry in plan.left]
+
+
+def _method(row: Row, gateway: Gateway) -> str:
+    return gateway.describe().method if row.protocol is None or row.external_port is None else gateway.method_of(row.protocol, row.external_port)
 
 
 def _row_data(row: Row, method: str | None, host: Host | None) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from ansible_collections.homeserver.hardening.tests.integration.port_mapping.hom
 
 WEB = {"name": "web", "protocol": "tcp", "external_port": 80, "port": 8080}
 WG = {"name": "wg", "protocol": "udp", "port": 51820}
-METHODS = ["upnp", "pcp", "natpmp"]
+METHODS = ["auto", "upnp", "pcp", "natpmp"]
+#: By which of them the mapping is made in the end.
+MADE_BY = {"auto": "pcp", "upnp": "upnp", "pcp": "pcp", "natpmp": "natpmp"}
 OTHER = "192.168.77.23"
 YEAR = 365 * 86400.0
 
@@ -99,7 +101,7 @@ def test_nothing_is_sent_before_it_is_due(both: Home, method: str) -> None:
     _says(both, "unchanged", [""])
     assert _kept(both) == before
     status = both.agent("status")
-    assert [(row["name"], row["method"], row["state"], row["error"]) for row in status["renew"]["mappings"]] == [("web", method, "held", "")]
+    assert [(row["name"], row["method"], row["state"], row["error"]) for row in status["renew"]["mappings"]] == [("web", MADE_BY[method], "held", "")]
     assert 0 < status["renew"]["mappings"][0]["left"] <= 604800
     _holds(both)
     _gone(both, method)
@@ -146,13 +148,32 @@ def test_the_daemon_restarted_and_kept_its_leases(both: Home, method: str) -> No
     _gone(both, method)
 
 
-def test_the_address_of_the_host_changed(moved: Home) -> None:
-    _present(moved, "upnp", WEB)
+@pytest.mark.parametrize("method", ["auto", "upnp"])
+def test_the_address_of_the_host_changed(moved: Home, method: str) -> None:
+    _present(moved, method, WEB)
     moved.move(OTHER)
     _says(moved, "ok", ["address"])
     _holds(moved, OTHER)
     _says(moved, "unchanged", [""])
-    _gone(moved, "upnp")
+    _gone(moved, method)
+
+
+@pytest.mark.parametrize("method", ["auto", "upnp"])
+def test_the_host_leaves_with_another_address_than_it_came_with(moved: Home, method: str) -> None:
+    _present(moved, method, WEB)
+    moved.move(OTHER)
+    _gone(moved, method)
+
+
+def test_two_mappings_to_one_port_of_the_host(both: Home) -> None:
+    two = [WEB, {**WEB, "name": "alt", "external_port": 8081}]
+    _present(both, "auto", *two)
+    _age(both, _kept(both)[0]["granted"] / 2 + 1)
+    # This daemon may take a question by PCP about one of them for one about the other; both stay all the same.
+    _says(both, "ok", ["half", "half"])
+    assert _ports(both) == [f"80 {HOST}:8080", f"8081 {HOST}:8080", f"81 {NEIGHBOUR}:81"]
+    _says(both, "unchanged", ["", ""])
+    _gone(both, "auto")
 
 
 def test_an_earlier_address_where_the_router_lets_nobody_remove_it(moved: Home) -> None:
@@ -224,8 +245,8 @@ def test_a_clock_that_was_ahead_when_the_host_was_switched_off(both: Home, metho
     _says(both, "ok", ["clock"] if method == "upnp" else ["restarted"], wall=-YEAR, ticks=-1e6, boot="another")
     _holds(both)
     _says(both, "unchanged", [""], wall=-YEAR, ticks=-1e6, boot="another")
-    # And a third one with the right time: a year later, all that is known is over.
-    _says(both, "ok", ["half"] if method == "upnp" else ["missing"])
+    # And a third one with the right time: a year later, all that is known is over, unless the router can be asked whether it is there.
+    _says(both, "ok", [{"auto": "restarted", "upnp": "half"}.get(method, "missing")])
     _holds(both)
     _gone(both, method)
 
