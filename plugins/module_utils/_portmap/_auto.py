@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Union
 
 from .._ownership import parse_tag
@@ -81,7 +82,7 @@ class JoinedGateway(Gateway):
                     continue
                 listed.pop(entry.key, None)
                 self._holder[entry.key] = member
-                entries.append(entry)
+                entries.append(replace(entry, enabled=False) if shown is None and member.missed(entry) else entry)
         for key in listed:
             self._holder[key] = self._igd
         return [*entries, *listed.values()]
@@ -93,7 +94,7 @@ class JoinedGateway(Gateway):
             entry = member.find(protocol, external_port)
             if entry is not None and (shown is None or _same(shown, entry)):
                 self._holder[entry.key] = member
-                return entry
+                return replace(entry, enabled=False) if shown is None and member.missed(entry) else entry
         if shown is not None:
             self._holder[shown.key] = self._igd
         return shown
@@ -121,6 +122,10 @@ class JoinedGateway(Gateway):
     def _add_by(self, member: Gateway, entry: Entry) -> Entry:
         after = member.add(entry)
         self._holder[after.key] = member
+        if isinstance(member, RecordedGateway):
+            shown = self._igd.find(*after.key)
+            if shown is not None and _same(shown, after):
+                member.note_shown(after)
         return after
 
     def delete(self, entry: Entry) -> None:

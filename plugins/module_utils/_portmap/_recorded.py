@@ -211,6 +211,17 @@ class RecordedGateway(Gateway):
             if (key, record.internal_client, record.internal_port) in leads:
                 self._confirmed.add(key)
 
+    def note_shown(self, entry: Entry) -> None:
+        """Remember that the router shows a mapping by UPnP too."""
+        record = self._record(entry.protocol, entry.external_port)
+        if record is not None and not record.shown:
+            self._save(replace(record, shown=True))
+
+    def missed(self, entry: Entry) -> bool:
+        """Whether a mapping must be gone, since UPnP does not show it."""
+        record = self._record(entry.protocol, entry.external_port)
+        return record is not None and record.shown
+
     def forget(self, entry: Entry) -> None:
         """Take the record of a mapping away, because it is known to be gone."""
         record = self._record(entry.protocol, entry.external_port)

@@ -45,6 +45,7 @@ class Record:
     unsure: bool = False
     boot: str = ""
     ends: float = 0.0
+    shown: bool = False
 
     def left(self, now: Moment) -> float:
         """Return the seconds that remain of the lease."""

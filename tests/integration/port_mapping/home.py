@@ -64,7 +64,6 @@ http_port=5555
 enable_natpmp={recorded}
 enable_upnp={upnp}
 secure_mode=yes
-system_uptime=no
 notify_interval=60
 clean_ruleset_interval=0
 uuid=c0ffee00-fbcf-46f4-8107-f20c8955b43f
@@ -159,6 +158,8 @@ class Home:
             self.forget()
             for name in (self.host, self.neighbour):
                 shutil.rmtree(self.state_dir(name), ignore_errors=True)
+        if not any(line.startswith("system_uptime") for line in extra):
+            extra = ["system_uptime=no", *extra]
         text = _CONFIGURATION.format(directory=self.directory, extra="\n".join(extra), first_port=first_port, **_yes(recorded=recorded, upnp=upnp))
         configuration, pid_file = self.directory / "miniupnpd.conf", self.directory / "miniupnpd.pid"
         configuration.write_text(text)
