@@ -311,7 +311,10 @@ def test_a_playbook_run_that_holds_the_host_is_not_disturbed(both: Home) -> None
     assert len(_ports(both)) == 1
 
 
-def test_what_is_tried_only_is_not_renewed(both: Home) -> None:
-    done = both.module("port_mapping", method="upnp", mappings=[WEB], renew=False)
-    assert done["kept"] == []
-    assert not both.state_dir().exists()
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_tried_only_is_not_renewed(both: Home, method: str) -> None:
+    done = both.module("port_mapping", method=method, mappings=[WEB], renew=False)
+    assert (done.get("failed"), done["kept"]) == (None, [])
+    assert both.agent("renew")["mappings"] == []
+    _holds(both)
+    _gone(both, method)

@@ -24,6 +24,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._source
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._trial import run_service
 from ansible_collections.homeserver.hardening.plugins.module_utils._plan import Plan
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import PortmapError
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._renewal_service import JOB as RENEWAL
 from ansible_collections.homeserver.hardening.plugins.module_utils._state import StateDir
 from ansible_collections.homeserver.hardening.plugins.module_utils._timer import TimerError
 
@@ -327,6 +328,26 @@ def test_nothing_is_written_without_the_agent_or_with_bad_settings(paths: Paths,
         with pytest.raises((DdnsError, TimerError)):
             wanted_files({**SETTINGS, **arguments[0]}, *arguments[1:], paths)
     assert "OnUnitInactiveSec=60s" in JOB.timer_text(60)
+
+
+def test_a_job_without_a_secret_asks_systemd_for_none(tmp_path: Path) -> None:
+    job = _timer.Installation(RENEWAL, units=str(tmp_path / "units"), command=str(tmp_path / "agent"), run=Systemd())
+    (tmp_path / "units").mkdir()
+    (tmp_path / "agent").write_text("")
+    (tmp_path / "agent").chmod(0o755)
+    files = _timer.unit_files(RENEWAL, 300, "/var/lib/homeserver", str(tmp_path / "units"), str(tmp_path / "agent"))
+    plan = job.plan_started(files)
+    job.check(plan, files)
+    job.apply(plan, files)
+    assert sorted(os.listdir(tmp_path / "units")) == ["homeserver-renew.service", "homeserver-renew.timer"]
+    text = (tmp_path / "units" / "homeserver-renew.service").read_text()
+    assert "agent renew --state-dir /var/lib/homeserver\n" in text
+    assert "\nSuccessExitStatus=75\n" in text
+    assert "LoadCredential" not in text
+    assert "\nCapabilityBoundingSet=\n" in text
+    assert not job.plan_started(files).changed
+    job.apply(job.plan_absent(), {})
+    assert os.listdir(tmp_path / "units") == []
 
 
 def test_run_of_the_service_is_told_of_the_playbook_run_and_its_result_is_read(tmp_path: Path) -> None:

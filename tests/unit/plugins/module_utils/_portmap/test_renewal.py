@@ -73,7 +73,10 @@ def test_what_is_due(granted: float, left: float, now: Moment, reason: str) -> N
 
 @pytest.mark.parametrize(
     ("failures", "seconds", "waits"),
-    [(0, 0, False), (1, 0, True), (1, 119, True), (1, 120, False), (2, 239, True), (2, 240, False), (5, 1799, True), (50, 1799, True), (50, 1800, False), (1, -1, False)],
+    [
+        *((0, 0, False), (1, 0, True), (1, 119, True), (1, 120, False), (2, 239, True), (2, 240, False)),
+        *((5, 1799, True), (50, 1799, True), (50, 1800, False), (1, -1, False)),
+    ],
 )
 def test_how_long_the_router_is_left_alone(failures: int, seconds: float, waits: bool) -> None:
     assert replace(KEPT, failures=failures, tried=THEN).waits(THEN.after(seconds)) is waits
