@@ -114,10 +114,10 @@ class Home:
             monkeypatch.setattr(module, "host_id", lambda: "01234567")
 
     def present(self, *wanted: Wanted, check_mode: bool = False, **options: Any) -> Result:
-        return run(Request("present", wanted, **options), Selection(state_dir=str(self.path)), check_mode, lambda selection: self.opener(selection))
+        return run(Request("present", wanted, **options), Selection(state_dir=str(self.path)), check_mode, self.opener)
 
     def absent(self, *named: Named, check_mode: bool = False) -> Result:
-        return run(Request("absent", named=named or None), Selection(state_dir=str(self.path)), check_mode, lambda selection: self.opener(selection))
+        return run(Request("absent", named=named or None), Selection(state_dir=str(self.path)), check_mode, self.opener)
 
     def renew(self, **options: Any) -> Renewed:
         def opened(selection: Selection) -> Gateway:
