@@ -98,7 +98,7 @@ class ActionModule(ActionBase):
     def _map(self, paths: list[_trial.Path], lease: int) -> list[_trial.Path]:
         """Have the router forward what it will. One that it refuses must not keep the others from being tried."""
         while wanted := _trial.mappings(paths, lease):
-            answer = self._call("port_mapping", {**self._router, "state": "present", "mappings": wanted})
+            answer = self._call("port_mapping", {**self._router, "state": "present", "mappings": wanted, "renew": False})
             if not answer.get("failed"):
                 break
             message = str(answer.get("msg") or "the router refused it")

@@ -12,8 +12,8 @@ options:
   method:
     description:
       - The protocol towards the router.
-      - V(auto) takes V(upnp), then V(pcp), then V(natpmp), whatever answers first in this order. UPnP lists mappings, names their owners and leases them
-        for a week. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp).
+      - V(auto) takes V(pcp), then V(upnp), then V(natpmp), whatever answers first in this order. Where the router speaks UPnP as well, that tells whose a port
+        is. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp), since nothing renews then.
       - V(pcp) and V(natpmp) cannot list mappings. What this host made by them is recorded in O(state_dir), for everything else the owner is unknown.
     type: str
     choices: [auto, upnp, pcp, natpmp]
@@ -37,7 +37,7 @@ options:
   state_dir:
     description:
       - Where mappings made by PCP and NAT-PMP are recorded on the host, in C(port_mappings.json), readable by its owner only.
-        Whoever knows what is in it can remove them.
+        Whoever knows what is in it can remove them. What shall be renewed is in C(port_renewals.json) beside it.
     type: path
     default: /var/lib/homeserver
 """

@@ -25,6 +25,8 @@ DEFAULT_DIRECTORY = "/var/lib/homeserver"
 
 _RUN = "run.json"
 _LOCK = "lock"
+#: The short locks that this process holds.
+_held: set[str] = set()
 
 
 class StateError(Exception):
@@ -109,10 +111,13 @@ class StateDir:
         return True
 
     @contextlib.contextmanager
-    def lock(self, timeout: float = 10.0) -> Iterator[None]:
-        """Hold the short lock, waiting at most so many seconds for it."""
-        self._create()
+    def lock(self, timeout: float = 10.0, nested: bool = False) -> Iterator[None]:
+        """Hold the short lock, waiting at most so many seconds for it. With C(nested), it is enough that this process holds it already."""
         path = self.file(_LOCK)
+        if nested and path in _held:
+            yield
+            return
+        self._create()
         with open(path, "a", encoding="ascii") as stream:
             deadline = time.monotonic() + timeout
             while True:
@@ -123,7 +128,11 @@ class StateDir:
                     if time.monotonic() >= deadline:
                         raise StateError(f"{path} is held by another process for more than {timeout:g} s; run again later") from error
                     time.sleep(0.05)
-            yield
+            _held.add(path)
+            try:
+                yield
+            finally:
+                _held.discard(path)
 
     def run_holder(self, now: float | None = None) -> dict[str, Any] | None:
         """Return the record of the playbook run that holds this host now, None if there is none or its time is over."""

@@ -112,9 +112,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._ddns._result import LAGGING, DdnsError
-from ..module_utils._ddns._service import Installation, Paths, wanted_files
+from ..module_utils._ddns._service import Paths, installation, wanted_files
 from ..module_utils._ddns._trial import run_service
 from ..module_utils._state import StateDir, StateError
+from ..module_utils._timer import TimerError
 
 
 def main() -> None:
@@ -133,29 +134,29 @@ def main() -> None:
     params, paths = module.params, Paths()
     result: dict[str, Any] = {"changed": False, "result": None, "message": "", "plan": []}
     try:
-        installation = Installation(paths)
+        job = installation(paths)
         if params["state"] == "started":
             settings = {key: value for key, value in params["settings"].items() if value not in (None, "", [])}
             files = wanted_files(settings, params["tsig_secret"], params["interval"], params["state_dir"], paths)
-            plan = installation.plan_started(files)
+            plan = job.plan_started(files)
         else:
             files = {}
-            plan = installation.plan_stopped() if params["state"] == "stopped" else installation.plan_absent()
+            plan = job.plan_stopped() if params["state"] == "stopped" else job.plan_absent()
         result.update(plan=plan.as_data(), changed=plan.changed)
         if module._diff:
             result["diff"] = plan.diff()
         if not module.check_mode:
             if params["state"] == "started":
                 result["changed"] = False
-                installation.check(plan, files)
+                job.check(plan, files)
                 result["changed"] = plan.changed
-            installation.apply(plan, files)
+            job.apply(plan, files)
             if params["state"] == "started" and os.path.isdir("/run/systemd/system"):
-                outcome = run_service(params["run_id"], StateDir(params["state_dir"]), installation.run)
+                outcome = run_service(params["run_id"], StateDir(params["state_dir"]), job)
                 result.update(result=outcome.result, message=outcome.message)
                 if not outcome.good and outcome.result != LAGGING:
                     module.fail_json(msg=outcome.message, **result)
-    except DdnsError as error:
+    except (DdnsError, TimerError) as error:
         result.update(result=error.result, message=str(error))
         module.fail_json(msg=str(error), **result)
     except (StateError, OSError) as error:

@@ -112,6 +112,13 @@ options:
       - Whether another external port will do where the one that was asked for is taken. It is the same one in every run as far as possible.
     type: bool
     default: false
+  renew:
+    description:
+      - Whether C(homeserver-agent renew) shall renew these mappings, and make them anew when the router forgot them. It does so only where its timer is
+        installed, see M(homeserver.hardening.port_mapping_service), and where O(state_dir) can be written.
+      - V(false) ends that for the services of O(mappings).
+    type: bool
+    default: true
   require_global_wan:
     description:
       - Whether to refuse, before anything is written, if the router's WAN address is missing or not a global one, because the
@@ -121,11 +128,12 @@ options:
 notes:
   - PCP and NAT-PMP do not say in advance whether a port is free, so check mode cannot tell either.
   - A mapping that the router lists does not prove that the Internet reaches the host. Ask from outside.
-  - A mapping ends with its lease unless the module runs again in time. Forwardings that shall last are better made in the router itself.
-  - Routers forget mappings when they restart, unless they keep them in a file.
+  - A mapping ends with its lease unless somebody renews it in time, and routers forget mappings when they restart, unless they keep them in a file.
+    C(homeserver-agent renew) sees to both, see O(renew).
   - Open connections may outlive the removal of their mapping.
 seealso:
   - module: homeserver.hardening.port_mapping_info
+  - module: homeserver.hardening.port_mapping_service
 """
 
 EXAMPLES = r"""
@@ -368,6 +376,14 @@ left:
       description: Always V(null), since the description is no tag.
       type: str
       returned: success
+kept:
+  description:
+    - The names of all services of this host that C(homeserver-agent renew) shall keep mapped after this run.
+    - Empty where O(state_dir) cannot be written.
+  returned: always
+  type: list
+  elements: str
+  sample: [https]
 plan:
   description: What was changed, or would be in check mode, in the order of execution. Empty if there was nothing to do or something was refused.
   returned: always
@@ -444,6 +460,7 @@ def argument_spec():
             },
         },
         "allow_other_external_port": {"type": "bool", "default": False},
+        "renew": {"type": "bool", "default": True},
         "require_global_wan": {"type": "bool", "default": True},
         "timeout": {"type": "float", "default": 3.0},
         "state_dir": {"type": "path", "default": "/var/lib/homeserver"},
@@ -471,6 +488,7 @@ def request_of(params):
         adopt=params["adopt"],
         allow_other_external_port=params["allow_other_external_port"],
         require_global_wan=params["require_global_wan"],
+        renew=params["renew"],
     )
 
 
@@ -480,7 +498,7 @@ def main():
     try:
         request = request_of(params)
     except ValueError as error:
-        module.fail_json(msg=str(error), changed=False, mappings=[], gateway=None, left=[], plan=[])
+        module.fail_json(msg=str(error), changed=False, mappings=[], gateway=None, left=[], plan=[], kept=[])
     selection = Selection(params["method"], params["gateway"], params["interface"], params["timeout"], params["state_dir"])
     result = run(request, selection, module.check_mode)
     for warning in result.warnings:

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._state import DEFAULT_DIRECTORY, StateDir, StateError
-from . import _ddns_job, _status_job
+from . import _ddns_job, _renew_job, _status_job
 
-_LATER = ("renew", "watch")
+_LATER = ("watch",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     for word in words:
         if word in _LATER:
-            parser.error(f"the sub-command {word!r} is not in this version of the agent; it knows ddns and status")
+            parser.error(f"the sub-command {word!r} is not in this version of the agent; it knows ddns, renew and status")
         if not word.startswith("-"):
             break
     options = parser.parse_args(words)
@@ -47,10 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print everything as JSON")
     common.add_argument("--state-dir", default=os.environ.get("HOMESERVER_STATE_DIR") or DEFAULT_DIRECTORY, help="the state directory (default: %(default)s)")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{ddns,status}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{ddns,renew,status}")
     ddns = commands.add_parser("ddns", parents=[common], help="make this host's name point at its public address")
     _ddns_job.add_arguments(ddns)
     ddns.set_defaults(job=_ddns_job.run)
+    renew = commands.add_parser("renew", parents=[common], help="renew what the router forwards to this host, and make it anew where the router forgot it")
+    _renew_job.add_arguments(renew)
+    renew.set_defaults(job=_renew_job.run)
     status = commands.add_parser("status", parents=[common], help="say what is published and how the last runs ended; changes nothing")
     status.set_defaults(job=_status_job.run)
     return parser

@@ -15,6 +15,9 @@ from typing import Any
 from .._ddns._memory import Memory
 from .._dns._survey import rfc3339
 from .._history import counted, load
+from .._portmap import _moment as moments
+from .._portmap._errors import GatewayError
+from .._portmap._kept import Keeping, status_row
 from .._state import StateDir, StateError
 
 
@@ -22,13 +25,16 @@ def run(options: argparse.Namespace, state: StateDir) -> dict[str, Any]:
     """Return what the command prints."""
     try:
         memory = Memory.load(state)
+        keeping = Keeping.load(state)
         holder = state.run_holder()
-    except StateError as error:
+    except (StateError, GatewayError) as error:
         return {"message": str(error), "exit_status": 1}
     published = {rtype: list(item.values) for rtype, item in memory.published.items() if item.values}
     last = memory.last or {}
     entries, now = load(state), rfc3339(time.time())
     line = {key: counted(entries, key, now) for key in ("ipv4", "ipv6_prefix")}
+    moment = moments.now()
+    rows = [{**row, "renewed": rfc3339(row["renewed"])} for row in (status_row(kept, moment) for kept in keeping.mappings)]
     lines = []
     if memory.name:
         records = ", ".join(f"{rtype} {' '.join(values)}" for rtype, values in published.items())
@@ -40,6 +46,9 @@ def run(options: argparse.Namespace, state: StateDir) -> dict[str, Any]:
         lines.append(f"stopped since {memory.stop.get('since')}: {memory.stop.get('reason')}")
     elif memory.failures:
         lines.append(f"failed {memory.failures} times in a row; next try after {rfc3339(memory.not_before)}")
+    lines += _mappings(rows)
+    if keeping.last is not None:
+        lines.append(f"last renewal run: {keeping.last.get('result')} ({rfc3339(keeping.last.get('moment', 0))}): {keeping.last.get('message')}")
     lines += [_stability(text, line[key]) for key, text in (("ipv4", "IPv4 address"), ("ipv6_prefix", "IPv6 prefix")) if line[key]["observed_days"] is not None]
     if holder is not None:
         lines.append(f"the playbook run {holder.get('run_id')} is changing this host now")
@@ -55,9 +64,25 @@ def run(options: argparse.Namespace, state: StateDir) -> dict[str, Any]:
             "stopped": None if memory.stop is None else {"since": memory.stop.get("since"), "reason": memory.stop.get("reason")},
             "last": memory.last,
         },
+        "renew": {"mappings": rows, "last": keeping.last},
         "line": line,
         "run": None if holder is None else holder.get("run_id"),
     }
+
+
+def _mappings(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return ["port mappings: none that has to be renewed"]
+    lines = []
+    for row in rows:
+        end = "without end" if row["left"] is None else f"{row['left']} s left"
+        lines.append(
+            f"port mapping {row['name']}: {row['protocol']} {row['external_port']} to {row['client']} port {row['port']} by {row['method']}, {end},"
+            f" set {row['renewed']}"
+        )
+        if row["error"]:
+            lines.append(f"  {row['state']}: {row['error']}")
+    return lines
 
 
 def _stability(what: str, found: dict[str, Any]) -> str:

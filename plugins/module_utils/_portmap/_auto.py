@@ -1,23 +1,25 @@
 # Copyright: (c) 2026, homeserver.hardening contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The method C(auto): UPnP, then PCP, then NAT-PMP; where a router speaks several, each keeps what was made by it.
+"""The method C(auto): PCP, then UPnP, then NAT-PMP; where a router speaks several, each keeps what was made by it.
 
 Private to this collection.
 
-UPnP comes first, since it lists mappings, names their owners and leases them for a week, and nothing renews a mapping between two runs.
-PCP and NAT-PMP list nothing, but their records say what this host made by them.
+PCP comes first, since it gives the very port or refuses, and lets nobody else remove it. Where the router speaks UPnP as well, that is asked whose a port is.
+NAT-PMP comes last, since it cannot demand a port. PCP and NAT-PMP list nothing: their records say what this host made by them. Where none can be written,
+everything is left to UPnP.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Union
 
 from .._ownership import parse_tag
 from ._discovery import discover
-from ._errors import NoGatewayError, PortmapError
+from ._errors import GatewayError, NoGatewayError, PortmapError, ProtocolError
 from ._igd import IgdGateway
 from ._links import Link
 from ._model import Capabilities, Entries, Entry, Gateway, GatewayInfo
@@ -30,17 +32,23 @@ _PROBE = 0.7
 _HEAD_START = 0.1
 #: How long UPnP is searched for once PCP has answered; it usually takes a tenth of a second.
 _UPNP_AFTER_PCP = 1.0
+#: So PCP says that a mapping was made with another nonce.
+_NOT_AUTHORIZED = 2
 
 
 class JoinedGateway(Gateway):
-    """One router that speaks UPnP, and other protocols by which this host made mappings earlier.
+    """One router that speaks UPnP, and other protocols too. A mapping stays with the protocol that it was made by.
 
-    New mappings are made by UPnP. A mapping stays with the protocol that it was made by.
+    Args:
+        igd: tells what there is.
+        recorded: the protocols by which this host makes mappings, or made some earlier.
+        first: the one of them by which new ones are made; None for UPnP.
     """
 
-    def __init__(self, igd: IgdGateway, recorded: Sequence[RecordedGateway]) -> None:
+    def __init__(self, igd: IgdGateway, recorded: Sequence[RecordedGateway], first: RecordedGateway | None = None) -> None:
         self._igd = igd
         self._recorded = recorded
+        self._first = first
         self._holder: dict[tuple[str, int], Gateway] = {}
 
     def describe(self) -> GatewayInfo:
@@ -66,6 +74,7 @@ class JoinedGateway(Gateway):
         listed = {entry.key: entry for entry in self._igd.list()}
         entries: Entries = []
         for member in self._recorded:
+            member.confirm(list(listed.values()))
             for entry in member.list():
                 shown = listed.get(entry.key)
                 if shown is not None and not _same(shown, entry):
@@ -73,7 +82,7 @@ class JoinedGateway(Gateway):
                     continue
                 listed.pop(entry.key, None)
                 self._holder[entry.key] = member
-                entries.append(entry)
+                entries.append(replace(entry, enabled=False) if shown is None and member.missed(entry) else entry)
         for key in listed:
             self._holder[key] = self._igd
         return [*entries, *listed.values()]
@@ -81,10 +90,11 @@ class JoinedGateway(Gateway):
     def find(self, protocol: str, external_port: int) -> Entry | None:
         shown = self._igd.find(protocol, external_port)
         for member in self._recorded:
+            member.confirm([shown] if shown is not None else [])
             entry = member.find(protocol, external_port)
             if entry is not None and (shown is None or _same(shown, entry)):
                 self._holder[entry.key] = member
-                return entry
+                return replace(entry, enabled=False) if shown is None and member.missed(entry) else entry
         if shown is not None:
             self._holder[shown.key] = self._igd
         return shown
@@ -92,16 +102,53 @@ class JoinedGateway(Gateway):
     def add(self, entry: Entry) -> Entry:
         # What is given back to another program has a description that only UPnP keeps.
         member = self._of(*entry.key) if parse_tag(entry.description) else self._igd
-        self._holder[entry.key] = member
+        new = entry.key not in self._holder
+        if new and member is self._first and not self._first.has_room(entry):
+            member = self._igd
+        try:
+            return self._add_by(member, entry)
+        except ProtocolError as error:
+            if member is self._igd or not (new or error.code == _NOT_AUTHORIZED):
+                raise
+            if not new:
+                # Some routers mistake one of two mappings to the same port of a host for the other.
+                self._remove_by_igd(member, entry)
+            # Some speak PCP without mapping anything by it.
+            try:
+                return self._add_by(self._igd, entry)
+            except ProtocolError as second:
+                raise second from error
+
+    def _add_by(self, member: Gateway, entry: Entry) -> Entry:
         after = member.add(entry)
         self._holder[after.key] = member
+        if isinstance(member, RecordedGateway):
+            shown = self._igd.find(*after.key)
+            if shown is not None and _same(shown, after):
+                member.note_shown(after)
         return after
 
     def delete(self, entry: Entry) -> None:
-        self._of(*entry.key).delete(entry)
+        member = self._of(*entry.key)
+        try:
+            member.delete(entry)
+        except GatewayError:
+            shown = self._igd.find(*entry.key)
+            if member is self._igd or shown is None or not _same(shown, entry):
+                raise
+            # For instance because it leads to an address that this host had earlier. Some routers let UPnP remove it all the same.
+            self._remove_by_igd(member, entry)
+
+    def _remove_by_igd(self, member: Gateway, entry: Entry) -> None:
+        self._igd.delete(entry)
+        if isinstance(member, RecordedGateway):
+            member.forget(entry)
+
+    def method_of(self, protocol: str, external_port: int) -> str:
+        return self._of(protocol, external_port).describe().method
 
     def _of(self, protocol: str, external_port: int) -> Gateway:
-        return self._holder.get((protocol, external_port), self._igd)
+        return self._holder.get((protocol, external_port), self._first or self._igd)
 
 
 def open_recorded(kind: Kind, links: Sequence[Link], address: str | None, store: Store, timeout: float, other_port: bool) -> RecordedGateway:
@@ -145,8 +192,10 @@ def open_auto(links: Sequence[Link], address: str | None, is_global: Callable[[s
         if other is None:
             raise problem or NoGatewayError("no router answered")
         return other
-    recorded = [one for one in (pcp, natpmp) if one is not None and _at(one) == _at(igd) and one.list()]
-    return JoinedGateway(igd, recorded) if recorded else igd
+    there = [one for one in (pcp, natpmp) if one is not None and _at(one) == _at(igd)]
+    first = pcp if pcp in there else None
+    recorded = [one for one in there if one is first or one.list()]
+    return JoinedGateway(igd, recorded, first) if recorded else igd
 
 
 def _outcome(asked: Future[RecordedGateway]) -> RecordedGateway | None:

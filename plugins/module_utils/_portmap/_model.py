@@ -167,6 +167,11 @@ class Gateway(ABC):
         del protocol
         return external_port
 
+    def method_of(self, protocol: str, external_port: int) -> str:
+        """Return the protocol that the mapping of a port was, or would be, made by."""
+        del protocol, external_port
+        return self.describe().method
+
     def max_lease(self, protocol: str, external_port: int) -> int:
         """Return the longest lease that a mapping of this port can have."""
         del protocol, external_port

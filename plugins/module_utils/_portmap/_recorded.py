@@ -17,11 +17,14 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from . import _moment as moments
 from . import _packets as packets
 from ._errors import GatewayError, NoGatewayError, ProtocolError
 from ._links import Link
 from ._model import MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._moment import Moment
 from ._packets import Answer, PacketError
 from ._records import Clock, Record, Records, Store, clock_name
 
@@ -90,9 +93,10 @@ class RecordedGateway(Gateway):
         self._wan_address: str | None = None
         self._accepts: Callable[[str], bool] | None = None
         self._epoch = 0
-        #: When the epoch was read, in seconds since 1970.
-        self._read_at = 0.0
+        #: When the epoch was read.
+        self._read_at = Moment(0.0)
         self._restarted = False
+        self._confirmed: set[tuple[str, int]] = set()
         self._open()
 
     def patience(self, timeout: float) -> None:
@@ -126,7 +130,7 @@ class RecordedGateway(Gateway):
         self._store.require_usable()
         if entry.internal_client != self._link.source:
             raise GatewayError(f"{_name(entry)} can be mapped to this host ({self._link.source}) only, not to {entry.internal_client}")
-        others = [record for record in self._records() if _inside(record) == _inside(entry) and record.external_port != entry.external_port]
+        others = self._others(entry)
         if others:
             raise GatewayError(
                 f"{_name(entry)} cannot be mapped: {self.method} gives a port of this host one external port only, and {entry.internal_port} has"
@@ -143,8 +147,8 @@ class RecordedGateway(Gateway):
             internal_port=entry.internal_port,
             description=entry.description,
             nonce=self._nonce(entry),
-            expires=time.time() + (entry.lease or _DAY),
             unsure=True,
+            **self._end(entry.lease or _DAY),
         )
         if _inside(record) != _inside(entry):
             raise GatewayError(f"{_name(entry)} leads to port {record.internal_port} since the router was read")
@@ -157,9 +161,9 @@ class RecordedGateway(Gateway):
         granted = replace(
             record,
             external_port=answer.external_port,
-            expires=time.time() + answer.lifetime,
             unsure=False,
             description=entry.description,
+            **self._end(answer.lifetime),
         )
         problem = self._problem(entry, answer)
         if problem:
@@ -177,7 +181,7 @@ class RecordedGateway(Gateway):
         if record.internal_client != self._link.source:
             raise GatewayError(
                 f"the router does not let this host ({self._link.source}) remove {_name(entry)} to {record.internal_client}, an address that it had earlier:"
-                f" wait until its lease ends in {max(1, int(record.expires - time.time()))} s, or give this host its old address for a moment"
+                f" wait until its lease ends in {max(1, int(record.left(moments.now())))} s, or give this host its old address for a moment"
             )
         answer = self._map(record, 0)
         if answer.result == packets.NO_RESOURCES and self.method == "pcp":
@@ -194,6 +198,38 @@ class RecordedGateway(Gateway):
         if answer.lifetime:
             raise GatewayError(f"the router was asked to remove {_name(entry)}, but says that it keeps it for {answer.lifetime} s")
         self._forget(record)
+
+    def has_room(self, entry: Entry) -> bool:
+        """Whether the port of this host is free for another external port."""
+        return not self._others(entry)
+
+    def confirm(self, shown: Entries) -> None:
+        """Believe those records that are seen to be true, although their time seems to be over: then the clock of this host was wrong."""
+        leads = {(entry.key, entry.internal_client, entry.internal_port) for entry in shown}
+        for record in self._mine():
+            key = (record.protocol, record.external_port)
+            if (key, record.internal_client, record.internal_port) in leads:
+                self._confirmed.add(key)
+
+    def note_shown(self, entry: Entry) -> None:
+        """Remember that the router shows a mapping by UPnP too."""
+        record = self._record(entry.protocol, entry.external_port)
+        if record is not None and not record.shown:
+            self._save(replace(record, shown=True))
+
+    def missed(self, entry: Entry) -> bool:
+        """Whether a mapping must be gone, since UPnP does not show it."""
+        record = self._record(entry.protocol, entry.external_port)
+        return record is not None and record.shown
+
+    def forget(self, entry: Entry) -> None:
+        """Take the record of a mapping away, because it is known to be gone."""
+        record = self._record(entry.protocol, entry.external_port)
+        if record is not None:
+            self._forget(record)
+
+    def _others(self, entry: Entry) -> Records:
+        return [record for record in self._records() if _inside(record) == _inside(entry) and record.external_port != entry.external_port]
 
     def _map(self, record: Record, lifetime: int) -> Answer:
         try:
@@ -225,7 +261,7 @@ class RecordedGateway(Gateway):
         except GatewayError:
             # Who may not read the records has none; what needs them says so.
             return
-        self._restarted = clock is not None and not packets.epoch_valid(clock.epoch, clock.time, epoch, time.time())
+        self._restarted = clock is not None and not packets.epoch_valid(clock.epoch, 0.0, epoch, clock.passed(self._read_at))
 
     def _problem(self, entry: Entry, answer: Answer) -> str:
         """Say what is wrong with what was granted; empty if nothing is."""
@@ -252,15 +288,26 @@ class RecordedGateway(Gateway):
         self._forget(granted)
 
     def _records(self) -> Records:
-        now = time.time()
-        mine = [record for record in self._store.read()[0] if (record.method, record.gateway) == (self.method, self._address) and record.expires > now]
+        now = moments.now()
+        mine = [record for record in self._mine() if not self._over(record, now)]
         return [replace(record, unsure=True) for record in mine] if self._restarted else mine
+
+    def _mine(self) -> Records:
+        return [record for record in self._store.read()[0] if (record.method, record.gateway) == (self.method, self._address)]
+
+    def _over(self, record: Record, now: Moment) -> bool:
+        confirmed = (record.method, record.gateway) == (self.method, self._address) and (record.protocol, record.external_port) in self._confirmed
+        return record.left(now) <= 0 and not confirmed
 
     def _record(self, protocol: str, external_port: int) -> Record | None:
         return next((record for record in self._records() if (record.protocol, record.external_port) == (protocol, external_port)), None)
 
+    def _end(self, lifetime: int) -> dict[str, Any]:
+        end = moments.now().after(lifetime)
+        return {"expires": end.wall, "boot": end.boot, "ends": end.ticks}
+
     def _entry(self, record: Record) -> Entry:
-        lease = max(1, round(record.expires - time.time()))
+        lease = max(1, round(record.left(moments.now())))
         return Entry(
             *(record.protocol, record.external_port, record.internal_client, record.internal_port, record.description),
             enabled=not record.unsure,
@@ -286,13 +333,13 @@ class RecordedGateway(Gateway):
         self._restarted = False
 
     def _clean(self, table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
-        now = time.time()
+        now = moments.now()
         for key, record in list(table.items()):
-            if record.expires <= now:
+            if self._over(record, now):
                 del table[key]
             elif self._restarted and (record.method, record.gateway) == (self.method, self._address):
                 table[key] = replace(record, unsure=True)
-        clocks[clock_name(self.method, self._address)] = Clock(self._epoch, self._read_at)
+        clocks[clock_name(self.method, self._address)] = Clock(self._epoch, self._read_at.wall, self._read_at.boot, self._read_at.ticks)
 
 
 class NatPmpGateway(RecordedGateway):
@@ -305,7 +352,7 @@ class NatPmpGateway(RecordedGateway):
         if answer.result not in (0, 3):
             raise self._refusal("the question for its WAN address", answer)
         self._wan_address = answer.external_address
-        self._read_at = time.time()
+        self._read_at = moments.now()
         self._note_epoch(answer.epoch)
 
     def _ask(self, request: bytes) -> Answer:
@@ -333,7 +380,7 @@ class PcpGateway(RecordedGateway):
         answer = self._ask(packets.pcp_announce_request(self._link.source))
         if answer.result:
             raise self._refusal("the question whether it speaks PCP", answer)
-        self._read_at = time.time()
+        self._read_at = moments.now()
         self._note_epoch(answer.epoch)
         # PCP tells the WAN address with a mapping only; most routers speak NAT-PMP at the same port, which tells it without.
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from .._state import DEFAULT_DIRECTORY, StateDir, StateError
 from ._errors import GatewayError
+from ._moment import Moment
 
 FILE = "port_mappings.json"
 
@@ -26,6 +27,8 @@ class Record:
     Attributes:
         requested: the external port that was asked for.
         expires: when its lease ends, in seconds since 1970.
+        boot: the boot in which that was written.
+        ends: when its lease ends, in seconds since that boot.
         unsure: whether the router may not hold it: its answer never came, or it restarted.
     """
 
@@ -40,6 +43,13 @@ class Record:
     nonce: str
     expires: float
     unsure: bool = False
+    boot: str = ""
+    ends: float = 0.0
+    shown: bool = False
+
+    def left(self, now: Moment) -> float:
+        """Return the seconds that remain of the lease."""
+        return now.until(Moment(self.expires, self.boot, self.ends))
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -53,10 +63,16 @@ Records = list[Record]
 
 @dataclass(frozen=True)
 class Clock:
-    """The epoch that a router told, and when it did."""
+    """The epoch that a router told, and when it did: in seconds since 1970, and since that boot."""
 
     epoch: int
     time: float
+    boot: str = ""
+    ticks: float = 0.0
+
+    def passed(self, now: Moment) -> float:
+        """Return the seconds since then."""
+        return Moment(self.time, self.boot, self.ticks).until(now)
 
 
 class Store:
@@ -67,6 +83,11 @@ class Store:
             self._state = StateDir(path)
         except StateError as error:
             raise GatewayError(str(error)) from error
+
+    @property
+    def state(self) -> StateDir:
+        """The directory that it is in."""
+        return self._state
 
     def usable(self) -> bool:
         """Whether it can be read, and written if need be."""
@@ -97,7 +118,8 @@ class Store:
     def update(self, change: Callable[[dict[tuple[str, str, str, int], Record], dict[str, Clock]], None]) -> None:
         """Change the file under the lock of the state directory."""
         try:
-            with self._state.lock():
+            # A run that holds the host for all that it does writes more than once.
+            with self._state.lock(nested=True):
                 records, clocks = _parse(self._read(), self._state.path)
                 table = {record.key: record for record in records}
                 change(table, clocks)
@@ -125,6 +147,10 @@ def _clock_data(clocks: dict[str, Clock]) -> dict[str, Any]:
     return {name: asdict(clock) for name, clock in sorted(clocks.items())}
 
 
+def _clock(row: dict[str, Any]) -> Clock:
+    return Clock(int(row["epoch"]), float(row["time"]), str(row.get("boot", "")), float(row.get("ticks", 0.0)))
+
+
 def _parse(data: Any, path: str) -> tuple[list[Record], dict[str, Clock]]:
     if data is None:
         return [], {}
@@ -132,10 +158,10 @@ def _parse(data: Any, path: str) -> tuple[list[Record], dict[str, Clock]]:
         if data["version"] != 1:
             raise ValueError(f"version {data['version']!r}")
         names = {field.name for field in fields(Record)}
-        records = [Record(**{name: row[name] for name in names}) for row in data["mappings"]]
+        records = [Record(**{name: row[name] for name in names if name in row}) for row in data["mappings"]]
         for record in records:
             bytes.fromhex(record.nonce)
-        clocks = {name: Clock(int(row["epoch"]), float(row["time"])) for name, row in data["routers"].items()}
+        clocks = {name: _clock(row) for name, row in data["routers"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GatewayError(f"{os.path.join(path, FILE)} is damaged ({error!r}); move it away and run again, once the leases in it are over") from error
     return records, clocks

@@ -8,19 +8,23 @@ Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._address._classify import address_class, is_publishable
 from .._ownership import OwnershipError, host_id
 from .._plan import Plan
-from .._state import DEFAULT_DIRECTORY
+from .._state import DEFAULT_DIRECTORY, StateError
+from . import _moment as moments
 from ._apply import make, remove
 from ._auto import Kind, open_auto, open_recorded
 from ._discovery import at_location, check_address, discover, is_location
 from ._errors import BadRequestError, GatewayError, NoGatewayError, NoNatError, PortmapError, ProtocolError
+from ._kept import Keeping, Kept, Way
 from ._links import Link, read_links
 from ._model import MAX_LEASE, Entry, Gateway, Wanted
 from ._planning import Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
@@ -30,6 +34,8 @@ from ._records import Store
 METHODS = ("auto", "upnp", "pcp", "natpmp")
 _RECORDED: dict[str, Kind] = {"pcp": PcpGateway, "natpmp": NatPmpGateway}
 _MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 60.0
+#: How long to wait for a job of a timer that is at work on this host.
+_LOCK_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Request:
     """What the module was asked for.
 
     C(named) restricts removal to these services, None means all of ours. C(originals) is what was there before it was taken over.
+    C(renew) is whether the agent shall renew what is mapped, where there is a state directory to tell it.
     """
 
     state: str
@@ -63,6 +70,7 @@ class Request:
     allow_other_external_port: bool = False
     require_global_wan: bool = True
     originals: Sequence[Entry] = ()
+    renew: bool = True
 
 
 @dataclass
@@ -167,9 +175,15 @@ def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
 
 def run(request: Request, selection: Selection, check_mode: bool, opener: Opener = open_gateway) -> Result:
     """Make the mappings be there, or take ours back."""
-    result = Result(data={"mappings": [], "gateway": None, "left": [], "plan": []})
+    result = Result(data={"mappings": [], "gateway": None, "left": [], "plan": [], "kept": []})
     try:
-        _run(request, selection, check_mode, opener, result)
+        with _keeping(request, selection, check_mode) as keeping:
+            try:
+                _run(request, selection, check_mode, opener, result, keeping)
+            finally:
+                if keeping is not None:
+                    predicted = {one.name for one in request.wanted} if check_mode and request.renew and result.error is None else ()
+                    result.data["kept"] = sorted({*keeping.names, *predicted})
     except (PortmapError, OwnershipError) as error:
         result.error = str(error)
         if not result.data["mappings"]:
@@ -179,8 +193,42 @@ def run(request: Request, selection: Selection, check_mode: bool, opener: Opener
     return result
 
 
-def _run(request: Request, selection: Selection, check_mode: bool, opener: Opener, result: Result) -> None:
+@contextlib.contextmanager
+def _keeping(request: Request, selection: Selection, check_mode: bool) -> Iterator[Keeping | None]:
+    """Hold the host against its timers, and keep what the agent shall renew. Whoever cannot write the state directory has nothing renewed: None."""
+    store = Store(selection.state_dir or DEFAULT_DIRECTORY)
+    there = os.path.isdir(store.state.path)
+    if selection.state_dir is None or not store.usable():
+        yield None
+    elif check_mode or not (there or request.state == "present"):
+        yield Keeping.load(store.state)
+    else:
+        try:
+            with store.state.lock(_LOCK_TIMEOUT):
+                keeping = Keeping.load(store.state)
+                keeping.made_directory |= not there
+                if request.state != "present":
+                    # Before the router is told: whatever happens now, nobody makes it anew.
+                    keeping.drop(_names(request))
+                    keeping.save(store.state)
+                try:
+                    yield keeping
+                finally:
+                    keeping.records = bool(store.read()[0])
+                    keeping.save(store.state)
+                    keeping.leave(store.state)
+        except StateError as error:
+            raise GatewayError(str(error)) from error
+
+
+def _names(request: Request) -> list[str] | None:
+    return None if request.named is None else [one.name for one in request.named]
+
+
+def _run(request: Request, selection: Selection, check_mode: bool, opener: Opener, result: Result, keeping: Keeping | None) -> None:
     check(request.wanted, request.named or ())
+    if request.state != "present" and keeping is not None:
+        keeping.drop(_names(request))
     if request.state == "present" and not request.wanted:
         raise BadRequestError("mappings is empty: name at least one mapping, or use state: absent to take all of this host's mappings back")
     try:
@@ -200,7 +248,7 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
     host = _host(gateway)
     if request.state == "present" and request.require_global_wan:
         _require_global(gateway, result.data["gateway"])
-    plan = _plan(request, gateway, host)
+    plan = read_plan(request, gateway, host)
     result.plan = plan.plan
     result.warnings.extend(
         f"{entry.protocol} port {entry.external_port} of the router still leads to port {entry.internal_port} of this host; it was made by something else"
@@ -229,6 +277,31 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         raise
     result.warnings.extend(outcome.warnings)
     _report(result, plan, gateway, host, outcome.entries)
+    if keeping is not None and not request.renew:
+        keeping.drop([one.name for one in request.wanted])
+    elif keeping is not None:
+        way = Way(selection.method, selection.gateway, selection.interface, selection.timeout, request.allow_other_external_port)
+        keeping.put(_kept(plan, request.wanted, gateway, host, way, {**{kept.key: kept for kept in keeping.mappings}, **dict.fromkeys(outcome.entries)}))
+
+
+def _kept(
+    plan: MappingPlan, wanted: Sequence[Wanted], gateway: Gateway, host: Host, way: Way, earlier: dict[tuple[str, int], Kept | None]
+) -> list[Kept]:
+    """Return what shall stay. When a lease was last set is known better from earlier, unless it was set now."""
+    moment, router = moments.now(), gateway.describe().address
+    mappings = []
+    for row, one in zip(plan.rows, wanted):
+        if row.entry is None or row.external_port is None:
+            continue
+        key = (one.protocol, row.external_port)
+        before = earlier.get(key)
+        same = before is not None and (before.name, before.port, before.client) == (one.name, one.port, host.address)
+        granted, since = (before.granted, before.since) if before is not None and same else (float(row.entry.lease), moment)
+        method = gateway.method_of(*key)
+        mappings.append(
+            Kept(one.name, one.protocol, one.external_port, row.external_port, one.port, one.lease, method, router, host.address, granted, since, way)
+        )
+    return mappings
 
 
 def _remove(result: Result, plan: MappingPlan, gateway: Gateway, host: Host) -> None:
@@ -266,7 +339,8 @@ def _require_global(gateway: Gateway, data: dict[str, Any]) -> None:
     )
 
 
-def _plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
+def read_plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
+    """Read what the router holds, and plan from there."""
     entries = gateway.list()
     if request.state != "present":
         return plan_absent(request.named, entries, host, request.originals)
@@ -318,15 +392,18 @@ def _as_granted(one: Wanted, request: Request, gateway: Gateway, entries: Sequen
 
 
 def _report(result: Result, plan: MappingPlan, gateway: Gateway, host: Host, entries: dict[tuple[str, int], Entry]) -> None:
-    info = gateway.describe()
     for row in plan.rows:
         if row.protocol is None or row.external_port is None:
             continue
         after = entries.get((row.protocol, row.external_port))
         if after is not None:
             row.entry, row.state, row.owner, row.external_port = after, "present", "ours", after.external_port
-    result.data["mappings"] = [_row_data(row, info.method, host) for row in plan.rows]
+    result.data["mappings"] = [_row_data(row, _method(row, gateway), host) for row in plan.rows]
     result.data["left"] = [_info_row(entry, host) for entry in plan.left]
+
+
+def _method(row: Row, gateway: Gateway) -> str:
+    return gateway.describe().method if row.protocol is None or row.external_port is None else gateway.method_of(row.protocol, row.external_port)
 
 
 def _row_data(row: Row, method: str | None, host: Host | None) -> dict[str, Any]:

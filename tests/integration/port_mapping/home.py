@@ -64,7 +64,6 @@ http_port=5555
 enable_natpmp={recorded}
 enable_upnp={upnp}
 secure_mode=yes
-system_uptime=no
 notify_interval=60
 clean_ruleset_interval=0
 uuid=c0ffee00-fbcf-46f4-8107-f20c8955b43f
@@ -89,6 +88,20 @@ from ansible.module_utils import basic
 basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 importlib.import_module("ansible_collections.homeserver.hardening.plugins.modules." + sys.argv[1]).main()
+"""
+
+#: Runs the agent with a clock that is set by the test: seconds to add to the time of day, to the time since the boot, and the boot itself.
+_AGENT = """
+import dataclasses, importlib, sys
+base = "ansible_collections.homeserver.hardening.plugins.module_utils."
+moments = importlib.import_module(base + "_portmap._moment")
+wall, ticks, boot = float(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+real = moments.now
+def now():
+    true = real()
+    return dataclasses.replace(true, wall=true.wall + wall, ticks=true.ticks + ticks, boot=boot or true.boot)
+moments.now = now
+sys.exit(importlib.import_module(base + "_agent._cli").main(sys.argv[4:]))
 """
 
 
@@ -142,11 +155,11 @@ class Home:
         """Start miniupnpd on the router, with nothing mapped."""
         self.stop_daemon()
         if not keep_leases:
-            for chain in ("miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"):
-                self.run(self.router, "nft", "flush", "chain", "inet", "filter", chain)
-            (self.directory / "leases").write_text("")
+            self.forget()
             for name in (self.host, self.neighbour):
                 shutil.rmtree(self.state_dir(name), ignore_errors=True)
+        if not any(line.startswith("system_uptime") for line in extra):
+            extra = ["system_uptime=no", *extra]
         text = _CONFIGURATION.format(directory=self.directory, extra="\n".join(extra), first_port=first_port, **_yes(recorded=recorded, upnp=upnp))
         configuration, pid_file = self.directory / "miniupnpd.conf", self.directory / "miniupnpd.pid"
         configuration.write_text(text)
@@ -194,6 +207,33 @@ class Home:
         result: dict[str, Any] = json.loads(output)
         return result
 
+    def agent(self, *arguments: str, wall: float = 0, ticks: float = 0, boot: str = "") -> dict[str, Any]:
+        """Run the agent on the host as its timer would, by a clock that may be wrong."""
+        command = ["sh", "-ec", _MACHINE_ID, "sh", str(self.directory / f"id-{self.host}"), sys.executable, "-c", _AGENT, str(wall), str(ticks), boot]
+        output = self.run(self.host, *command, *arguments, "--json", "--state-dir", str(self.state_dir()), check=False)
+        result: dict[str, Any] = json.loads(output)
+        return result
+
+    def move(self, address: str) -> None:
+        """Give the host another address in the LAN."""
+        _ip(["addr flush dev eth0 scope global", f"addr add {address}/24 dev eth0", f"route add default via {ROUTER}"], self.host)
+
+    def forget(self) -> None:
+        """Let the router lose everything that it maps, as when it is switched off."""
+        self.stop_daemon()
+        for chain in ("miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"):
+            self.run(self.router, "nft", "flush", "chain", "inet", "filter", chain)
+        (self.directory / "leases").write_text("")
+
+    def let_pass(self, seconds: int) -> None:
+        """Let the router's leases be so many seconds older: its daemon reads them anew, and forgets those that are over."""
+        text = (self.directory / "leases").read_text()
+        self.forget()
+        lines = [line.split(":", 5) for line in text.splitlines()]
+        older = [[*line[:4], str(int(line[4]) - seconds), line[5]] for line in lines if int(line[4]) - seconds > time.time()]
+        (self.directory / "leases").write_text("".join(":".join(line) + "\n" for line in older))
+        self.start_daemon(recorded=True, keep_leases=True)
+
     def state_dir(self, namespace: str | None = None) -> Path:
         """Return the state directory of a host."""
         return self.directory / f"state-{namespace or self.host}"
@@ -213,9 +253,9 @@ class Home:
         return subprocess.run(arguments, capture_output=True, check=False).returncode == 0
 
     def listen(self, port: int) -> None:
-        """Let the host listen on a TCP port."""
+        """Let the host listen on a TCP port, whatever its address is."""
         code = "import socket,sys\ns=socket.create_server((sys.argv[1], int(sys.argv[2])))\nwhile True: s.accept()[0].close()"
-        self.spawn(self.host, sys.executable, "-c", code, HOST, str(port))
+        self.spawn(self.host, sys.executable, "-c", code, "0.0.0.0", str(port))
         deadline = time.monotonic() + 5
         while f":{port} " not in self.run(self.host, "ss", "-Hltn"):
             if time.monotonic() > deadline:

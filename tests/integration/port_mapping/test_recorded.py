@@ -163,13 +163,15 @@ def test_a_closed_router_and_a_bad_gateway(home: Home, method: str) -> None:
     assert "UPnP description" in named["msg"]
 
 
-def test_auto_takes_upnp_and_keeps_what_pcp_made(both: Home) -> None:
+def test_auto_takes_pcp_and_asks_upnp_whose_a_port_is(both: Home) -> None:
     both.upnpc(both.neighbour, "-e", "camera", "-a", NEIGHBOUR, "80", "81", "tcp", "3600")
     before = both.forwards()
-    both.module("port_mapping", method="pcp", mappings=[WG])
+    both.module("port_mapping", method="upnp", mappings=[WG])
     done = both.module("port_mapping", mappings=[WEB, WG])
     assert [(change["action"], change["name"]) for change in done["plan"]] == [("create", "tcp 80")]
-    assert done["gateway"]["method"] == "upnp"
+    # A mapping stays with the protocol that it was made by.
+    assert [row["method"] for row in done["mappings"]] == ["pcp", "upnp"]
+    assert 86000 < done["mappings"][0]["lease"] <= 86400
     assert not both.module("port_mapping", mappings=[WEB, WG])["changed"]
     refused = both.module("port_mapping", mappings=[{**WEB, "external_port": 81}])
     assert states(refused) == ["foreign"]
@@ -179,6 +181,16 @@ def test_auto_takes_upnp_and_keeps_what_pcp_made(both: Home) -> None:
     gone = both.module("port_mapping", state="absent")
     assert states(gone) == ["absent", "absent"]
     assert both.forwards() == before
+
+
+def test_auto_leaves_to_upnp_what_pcp_cannot(both: Home) -> None:
+    two = [WEB, {**WEB, "name": "alt", "external_port": 8081}]
+    done = both.module("port_mapping", mappings=two)
+    assert not done.get("failed"), done["msg"]
+    assert [row["method"] for row in done["mappings"]] == ["pcp", "upnp"]
+    assert not both.module("port_mapping", mappings=two)["changed"]
+    assert both.module("port_mapping", state="absent")["changed"]
+    assert both.forwards() == []
 
 
 def test_auto_adopts_and_gives_back(both: Home) -> None:

@@ -111,7 +111,7 @@ def test_a_name_that_is_withheld_is_said():
         {"kind": "status", "journal": {"pending": {"since": NOW}}},
         {"kind": "diagnose"},
         {"kind": "unpublish", "untested": "no_vantage"},
-        {"kind": "publish", "todo": [{"id": "lease", "days": 7, "until": NOW}, {"id": "lan_address_dynamic", "router": "r", "host_address": "h"}]},
+        {"kind": "publish", "todo": [{"id": "lan_address_dynamic", "router": "r", "host_address": "h"}]},
         {"kind": "publish", "todo": [{"id": "address_dynamic_seen", "name": "n", "minutes": 6, "changes": 2, "days": 30}]},
         {"kind": "publish", "todo": [{"id": "address_dynamic", "name": "n", "minutes": 6, "changes": 0, "days": 0}]},
         {"kind": "publish", "vantages": [{**VANTAGE, "valid": False, "reason": "same_lan"}]},

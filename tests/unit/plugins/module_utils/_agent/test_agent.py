@@ -37,7 +37,8 @@ def test_the_same_files_give_the_same_bytes_wherever_and_whenever(tmp_path: Path
 def test_only_what_is_needed_is_in_it() -> None:
     files = build().files
     assert {"_agent/_cli.py", "_ddns/_engine.py", "_dns/_wire.py", "_address/_iana.py", "_state.py", "_plan.py"} <= set(files)
-    assert not {"_agent/_install.py", "_ddns/_service.py", "_journal.py"} & set(files)
+    assert {"_portmap/_renewal.py", "_portmap/_recorded.py", "_portmap/_igd.py"} <= set(files)
+    assert not {"_agent/_install.py", "_timer.py", "_ddns/_service.py", "_portmap/_renewal_service.py", "_journal.py"} & set(files)
 
 
 def test_kinds_of_import_are_followed(tmp_path: Path) -> None:
@@ -79,6 +80,8 @@ def test_it_runs_alone(bundle: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["ddns"]["name"] == ""
     done = run(bundle, "ddns", "--state-dir", state, "--config", str(tmp_path / "none.json"))
     assert (done.returncode, done.stderr, "run the role ddns" in done.stdout) == (12, "", True)
+    done = run(bundle, "renew", "--state-dir", state)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "nothing is mapped that has to be renewed\n")
     assert not os.path.exists(state)
 
 
@@ -101,13 +104,13 @@ def test_status_says_how_long_the_addresses_have_stayed(bundle: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["renew"], ["watch"], ["renew", "--json"], ["--state-dir", "x", "renew"], ["nonsense"], [], ["status", "--state-dir", "relative"]]
+    "arguments", [["watch"], ["watch", "--json"], ["--state-dir", "x", "watch"], ["nonsense"], [], ["status", "--state-dir", "relative"]]
 )
 def test_wrong_calls_end_with_status_2(bundle: Path, arguments: list[str]) -> None:
     done = run(bundle, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "usage:" in done.stderr
-    if arguments and arguments[0] in ("renew", "watch"):
+    if arguments and arguments[0] == "watch":
         assert "not in this version" in done.stderr
 
 

@@ -12,19 +12,23 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.homeserver.hardening.plugins.module_utils import _timer
 from ansible_collections.homeserver.hardening.plugins.module_utils._address._interfaces import InterfaceAddress, Network
-from ansible_collections.homeserver.hardening.plugins.module_utils._ddns import _service, _sources
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns import _sources
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._config import Config, read_config, read_secret
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._memory import Memory
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._request import prepare
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._result import EXIT_STATUS, DdnsError
-from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._service import SERVICE, TIMER, Installation, Paths, timer_text, wanted_files
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._service import JOB, Paths, installation, wanted_files
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._sources import make_source
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._trial import run_service
 from ansible_collections.homeserver.hardening.plugins.module_utils._plan import Plan
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import PortmapError
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._renewal_service import JOB as RENEWAL
 from ansible_collections.homeserver.hardening.plugins.module_utils._state import StateDir
+from ansible_collections.homeserver.hardening.plugins.module_utils._timer import TimerError
 
+SERVICE, TIMER = JOB.service, JOB.timer
 SECRET = "c2VjcmV0c2VjcmV0c2VjcmV0"
 SETTINGS: dict[str, Any] = {"name": "home.example.net", "zone": "example.net", "server": "20.0.0.53", "tsig_name": "key", "families": ["ipv4"]}
 
@@ -215,8 +219,8 @@ class Systemd:
 @pytest.fixture(autouse=True)
 def booted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that systemd runs here."""
-    monkeypatch.setattr(_service, "_BOOTED", str(tmp_path))
-    monkeypatch.setattr(_service.shutil, "which", lambda name: "/bin/" + name)
+    monkeypatch.setattr(_timer, "_BOOTED", str(tmp_path))
+    monkeypatch.setattr(_timer.shutil, "which", lambda name: "/bin/" + name)
 
 
 @pytest.fixture
@@ -229,10 +233,10 @@ def paths(tmp_path: Path) -> Paths:
 
 def install(paths: Paths, systemd: Systemd, **changes: Any) -> Plan:
     files = wanted_files({**SETTINGS, **changes}, SECRET, 300, "/var/lib/homeserver", paths)
-    installation = Installation(paths, systemd)
-    plan = installation.plan_started(files)
-    installation.check(plan, files)
-    installation.apply(plan, files)
+    job = installation(paths, systemd)
+    plan = job.plan_started(files)
+    job.check(plan, files)
+    job.apply(plan, files)
     return plan
 
 
@@ -249,16 +253,16 @@ def test_service_is_installed_once_changed_and_removed(paths: Paths, tmp_path: P
     for text in (json.dumps(first.as_data()), json.dumps(first.diff()), *(Path(paths.unit(unit)).read_text() for unit in (SERVICE, TIMER))):
         assert SECRET not in text
     assert "ddns-tsig:" + paths.credential in Path(paths.unit(SERVICE)).read_text()
-    installation = Installation(paths, systemd)
-    installation.apply(installation.plan_stopped(), {})
+    job = installation(paths, systemd)
+    job.apply(job.plan_stopped(), {})
     assert sorted(os.listdir(paths.units)) == []
     assert Path(paths.credential).exists()
-    last = installation.plan_absent()
+    last = job.plan_absent()
     assert [change.name for change in last.changes] == [paths.config, paths.credential]
     assert SECRET not in json.dumps(last.as_data())
-    installation.apply(last, {})
+    job.apply(last, {})
     assert not (tmp_path / "etc").exists()
-    assert not installation.plan_absent().changed
+    assert not job.plan_absent().changed
 
 
 def test_what_others_keep_beside_it_stays(paths: Paths, tmp_path: Path) -> None:
@@ -266,8 +270,8 @@ def test_what_others_keep_beside_it_stays(paths: Paths, tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "firewall.nft").write_text("")
     install(paths, systemd)
-    installation = Installation(paths, systemd)
-    installation.apply(installation.plan_absent(), {})
+    job = installation(paths, systemd)
+    job.apply(job.plan_absent(), {})
     assert os.listdir(tmp_path / "etc") == ["firewall.nft"]
 
 
@@ -287,7 +291,7 @@ def test_damaged_files_and_modes_are_repaired(paths: Paths) -> None:
 
 
 def test_host_that_is_not_booted_is_only_prepared(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_service, "_BOOTED", "/nonexistent")
+    monkeypatch.setattr(_timer, "_BOOTED", "/nonexistent")
     systemd = Systemd()
     assert install(paths, systemd).changes[-1].after == {"enabled": True}
     assert systemd.log == ["enable homeserver-ddns.timer"]
@@ -310,26 +314,47 @@ def test_units_that_systemd_refuses_are_not_installed(paths: Paths, tmp_path: Pa
         def __call__(self, *command: str) -> subprocess.CompletedProcess[str]:
             return subprocess.CompletedProcess(command, 1, "", "no") if command[0] == "systemd-analyze" else super().__call__(*command)
 
-    with pytest.raises(DdnsError, match="systemd refuses the units: no"):
+    with pytest.raises(TimerError, match="systemd refuses the units: no"):
         install(paths, Strict())
     assert not (tmp_path / "etc").exists()
 
 
 def test_nothing_is_written_without_the_agent_or_with_bad_settings(paths: Paths, tmp_path: Path) -> None:
     (tmp_path / "agent").unlink()
-    with pytest.raises(DdnsError, match="install the agent"):
+    with pytest.raises(TimerError, match="install the agent"):
         install(paths, Systemd())
     assert not (tmp_path / "etc").exists()
     for arguments in (({}, "no base64", 300, "/x"), ({}, SECRET, 59, "/x"), ({}, SECRET, 300, "x"), ({}, SECRET, 300, "/a b"), ({"ttl": 0}, SECRET, 300, "/x")):
-        with pytest.raises(DdnsError):
+        with pytest.raises((DdnsError, TimerError)):
             wanted_files({**SETTINGS, **arguments[0]}, *arguments[1:], paths)
-    assert "OnUnitInactiveSec=60s" in timer_text(60)
+    assert "OnUnitInactiveSec=60s" in JOB.timer_text(60)
+
+
+def test_a_job_without_a_secret_asks_systemd_for_none(tmp_path: Path) -> None:
+    job = _timer.Installation(RENEWAL, units=str(tmp_path / "units"), command=str(tmp_path / "agent"), run=Systemd())
+    (tmp_path / "units").mkdir()
+    (tmp_path / "agent").write_text("")
+    (tmp_path / "agent").chmod(0o755)
+    files = _timer.unit_files(RENEWAL, 300, "/var/lib/homeserver", str(tmp_path / "units"), str(tmp_path / "agent"))
+    plan = job.plan_started(files)
+    job.check(plan, files)
+    job.apply(plan, files)
+    assert sorted(os.listdir(tmp_path / "units")) == ["homeserver-renew.service", "homeserver-renew.timer"]
+    text = (tmp_path / "units" / "homeserver-renew.service").read_text()
+    assert "agent renew --state-dir /var/lib/homeserver\n" in text
+    assert "\nSuccessExitStatus=75\n" in text
+    assert "LoadCredential" not in text
+    assert "\nCapabilityBoundingSet=\n" in text
+    assert not job.plan_started(files).changed
+    job.apply(job.plan_absent(), {})
+    assert os.listdir(tmp_path / "units") == []
 
 
 def test_run_of_the_service_is_told_of_the_playbook_run_and_its_result_is_read(tmp_path: Path) -> None:
     state = StateDir(str(tmp_path / "state"))
     run_file = tmp_path / "run.env"
     systemd = Systemd()
+    job = installation(Paths(), systemd)
     seen: list[str] = []
 
     def ran(result: str) -> Any:
@@ -343,17 +368,17 @@ def test_run_of_the_service_is_told_of_the_playbook_run_and_its_result_is_read(t
 
     for result in ("unchanged", "ok", "stop", "lagging"):
         systemd.after = ran(result)
-        outcome = run_service("run-1", state, systemd, str(run_file))
+        outcome = run_service("run-1", state, job, str(run_file))
         assert (outcome.result, outcome.message) == (result, "because")
     assert set(seen) == {"HOMESERVER_NOW=1\nHOMESERVER_RUN_ID=run-1\n"}
     assert not run_file.exists()
     systemd.after, systemd.status = None, 75
-    assert run_service("run-1", state, systemd, str(run_file)).result == "busy"
+    assert run_service("run-1", state, job, str(run_file)).result == "busy"
     systemd.status = 243
-    assert run_service("run-1", state, systemd, str(run_file)).result == "unknown"
+    assert run_service("run-1", state, job, str(run_file)).result == "unknown"
     systemd.after, systemd.status = (lambda: 1), 0
-    assert run_service("run-1", state, systemd, str(run_file)).result == "unknown"
-    assert run_service("run\n1", state, systemd, str(run_file)).result == "config"
+    assert run_service("run-1", state, job, str(run_file)).result == "unknown"
+    assert run_service("run\n1", state, job, str(run_file)).result == "config"
 
 
 def test_taking_back_needs_only_what_the_host_remembers(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _moment as moments
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _packets as packets
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _recorded as recorded
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service as service
@@ -255,10 +256,10 @@ def test_one_port_of_the_host_for_two(router: Router, kind: type[RecordedGateway
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_lease_that_ended(router: Router, kind: type[RecordedGateway], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     present(kind, tmp_path, WEB)
-    later = time.time() + 90000
+    later = moments.now().after(90000)
     router.epoch += 90000
     router.mappings = {}
-    monkeypatch.setattr(recorded.time, "time", lambda: later)
+    monkeypatch.setattr(moments, "now", lambda: later)
     assert kind(LINK, "192.168.1.1", Store(str(tmp_path)), 1.0).list() == []
     assert present(kind, tmp_path, WEB).changed
 
