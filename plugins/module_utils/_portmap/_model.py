@@ -129,6 +129,10 @@ class Gateway(ABC):
 
     #: Whether the WAN address can be known before something is mapped.
     tells_wan_address = True
+    #: Why the last list may lack mappings that the router holds; empty if it is whole.
+    incomplete = ""
+    #: Whether the last list was read piece by piece, so that it may have moved meanwhile.
+    piecemeal = False
 
     @abstractmethod
     def describe(self) -> GatewayInfo:
@@ -157,6 +161,10 @@ class Gateway(ABC):
     @abstractmethod
     def delete(self, entry: Entry) -> None:
         """Remove a mapping and see that it is gone."""
+
+    def renew_patience(self, seconds: float | None = None) -> None:
+        """Let the router take so many seconds more, or as many as in the beginning. For routers that can keep this host waiting."""
+        del seconds
 
     def require_global(self, accepts: Callable[[str], bool]) -> None:
         """Give back a mapping at once if the WAN address that comes with it is not accepted. For routers that tell it only then."""

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from . import _packets as packets
-from ._errors import GatewayError, NoGatewayError, ProtocolError
+from ._errors import AnswerError, GatewayError, NoGatewayError, ProtocolError
 from ._links import Link
 from ._model import MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo
 from ._packets import Answer, PacketError
+from ._patience import Patience
 from ._records import Clock, Record, Records, Store, clock_name
 
 #: RFC 6887 has clients treat anything longer as a day.
@@ -65,7 +66,9 @@ def exchange(link: Link, address: str, request: bytes, read: Reader, timeout: fl
             raise NoGatewayError(f"{where} is closed: it speaks neither NAT-PMP nor PCP, or they are switched off") from error
         except OSError as error:
             raise NoGatewayError(f"{where} cannot be asked: {error.strerror or error}") from error
-    raise NoGatewayError(f"{where} did not answer within {timeout:g} s{rubbish}")
+    if left <= 0:
+        raise NoGatewayError(f"{where} sent {_MAX_DATAGRAMS} datagrams, and none of them answers what was asked{rubbish}")
+    raise NoGatewayError(f"{where} did not answer within {timeout:.2g} s{rubbish}")
 
 
 class RecordedGateway(Gateway):
@@ -86,6 +89,7 @@ class RecordedGateway(Gateway):
         self._address = address
         self._store = store
         self._timeout = timeout
+        self._patience = Patience(timeout)
         self._other_port = other_port
         self._wan_address: str | None = None
         self._accepts: Callable[[str], bool] | None = None
@@ -95,9 +99,13 @@ class RecordedGateway(Gateway):
         self._restarted = False
         self._open()
 
-    def patience(self, timeout: float) -> None:
+    def wait_for(self, timeout: float, patience: Patience) -> None:
         """Wait so long for answers from now on."""
         self._timeout = timeout
+        self._patience = patience
+
+    def renew_patience(self, seconds: float | None = None) -> None:
+        self._patience.renew(seconds)
 
     def describe(self) -> GatewayInfo:
         return GatewayInfo(self._address, self.method, "", "", "", self._link.interface, self._link.source, self._wan_address, "", self._epoch)
@@ -157,7 +165,8 @@ class RecordedGateway(Gateway):
         granted = replace(
             record,
             external_port=answer.external_port,
-            expires=time.time() + answer.lifetime,
+            # Longer leases than a day are to be taken for a day (RFC 6887, 15): nobody knows what the router will be by then.
+            expires=time.time() + min(answer.lifetime, _DAY),
             unsure=False,
             description=entry.description,
         )
@@ -165,7 +174,7 @@ class RecordedGateway(Gateway):
         if problem:
             if before is None or granted.key != record.key:
                 self._give_back(record, granted)
-            raise GatewayError(problem)
+            raise AnswerError(problem) if not answer.lifetime or not answer.external_port else GatewayError(problem)
         self._save(granted, instead_of=record)
         return self._entry(granted)
 
@@ -192,7 +201,7 @@ class RecordedGateway(Gateway):
         if answer.result:
             raise self._refusal(f"the removal of {_name(entry)}", answer)
         if answer.lifetime:
-            raise GatewayError(f"the router was asked to remove {_name(entry)}, but says that it keeps it for {answer.lifetime} s")
+            raise AnswerError(f"the router was asked to remove {_name(entry)}, but says that it keeps it for {answer.lifetime} s")
         self._forget(record)
 
     def _map(self, record: Record, lifetime: int) -> Answer:
@@ -200,7 +209,10 @@ class RecordedGateway(Gateway):
             return self._ask_map(record, lifetime)
         except NoGatewayError as error:
             # It was there a moment ago, so this is a write that failed.
-            raise GatewayError(f"{record.protocol} port {record.external_port}: {error}") from error
+            raise AnswerError(f"{record.protocol} port {record.external_port}: {error}") from error
+
+    def _wait(self) -> float:
+        return min(self._timeout, self._patience.left())
 
     @abstractmethod
     def _open(self) -> None:
@@ -309,7 +321,7 @@ class NatPmpGateway(RecordedGateway):
         self._note_epoch(answer.epoch)
 
     def _ask(self, request: bytes) -> Answer:
-        return exchange(self._link, self._address, request, packets.read_natpmp, self._timeout)
+        return exchange(self._link, self._address, request, packets.read_natpmp, self._wait())
 
     def _ask_map(self, record: Record, lifetime: int) -> Answer:
         # For a removal the external port must be 0.
@@ -337,15 +349,15 @@ class PcpGateway(RecordedGateway):
         self._note_epoch(answer.epoch)
         # PCP tells the WAN address with a mapping only; most routers speak NAT-PMP at the same port, which tells it without.
         try:
-            told = exchange(self._link, self._address, packets.natpmp_address_request(), packets.read_natpmp, min(self._timeout, 0.7))
-        except NoGatewayError:
+            told = exchange(self._link, self._address, packets.natpmp_address_request(), packets.read_natpmp, min(self._wait(), 0.7))
+        except (NoGatewayError, AnswerError):
             self.tells_wan_address = False
         else:
             self._wan_address = told.external_address
             self.tells_wan_address = told.result in (0, 3)
 
     def _ask(self, request: bytes) -> Answer:
-        return exchange(self._link, self._address, request, packets.read_pcp, self._timeout)
+        return exchange(self._link, self._address, request, packets.read_pcp, self._wait())
 
     def _ask_map(self, record: Record, lifetime: int) -> Answer:
         options = packets.PREFER_FAILURE if lifetime and not self._other_port else b""
