@@ -248,8 +248,9 @@ def _receive(search: _Search, opened: socket.socket, link: Link, waker: _Waker, 
     try:
         location = usable_location(answer, sender)
     except GatewayError as error:
-        if str(error) not in search.problems and len(search.problems) < _MAX_CANDIDATES:
-            search.problems.append(f"answer from {sender}: {error}")
+        problem = f"answer from {sender}: {error}"
+        if problem not in search.problems and len(search.problems) < _MAX_CANDIDATES:
+            search.problems.append(problem)
         return
     if str(location) in search.asked or len(search.asked) >= _MAX_CANDIDATES:
         return

@@ -145,6 +145,8 @@ class HostileRouter(FakeIgd):
         self.controls = ["/ctl"]
         self.namespace = ""
         self.recorded = Recorded()
+        #: Called before what was made is taken back.
+        self.between: Callable[[], object] = lambda: None
         #: What the other host of the LAN answers to a search, from its own address or from the router's.
         self.neighbour: Callable[[bytes], list[bytes]] = lambda request: []
         self.forged: Callable[[bytes], list[bytes]] = lambda request: []
