@@ -24,7 +24,7 @@ from typing import Any
 
 ROUTER, HOST, NEIGHBOUR = "192.168.77.1", "192.168.77.10", "192.168.77.11"
 GLOBAL_WAN, PRIVATE_WAN = "44.128.1.2", "10.99.0.2"
-NEEDED = ("ip", "nft", "miniupnpd", "upnpc")
+NEEDED = ("ip", "nft", "miniupnpd", "upnpc", "natpmpc")
 
 _counter = itertools.count(1)
 
