@@ -67,6 +67,8 @@ class Store:
             self._state = StateDir(path)
         except StateError as error:
             raise GatewayError(str(error)) from error
+        #: Which file was read last and what was in it: a run with many mappings reads it many times.
+        self._seen: tuple[tuple[int, ...], list[Record], dict[str, Clock]] | None = None
 
     def usable(self) -> bool:
         """Whether it can be read, and written if need be."""
@@ -92,22 +94,38 @@ class Store:
 
     def read(self) -> tuple[list[Record], dict[str, Clock]]:
         """Return the records, and the clocks of routers by C(clock_name)."""
-        return _parse(self._read(), self._state.path)
+        before = self._signature()
+        if before and self._seen is not None and self._seen[0] == before:
+            return list(self._seen[1]), dict(self._seen[2])
+        records, clocks = _parse(self._read(), self._state.path)
+        if before:
+            # If it was replaced meanwhile, its signature is another one, and it is read again.
+            self._seen = (before, records, clocks)
+        return list(records), dict(clocks)
 
     def update(self, change: Callable[[dict[tuple[str, str, str, int], Record], dict[str, Clock]], None]) -> None:
         """Change the file under the lock of the state directory."""
         try:
             with self._state.lock():
-                records, clocks = _parse(self._read(), self._state.path)
+                records, clocks = self.read()
                 table = {record.key: record for record in records}
                 change(table, clocks)
                 if table:
-                    self._state.write(FILE, {"version": 1, "mappings": [asdict(table[key]) for key in sorted(table)], "routers": _clock_data(clocks)})
+                    rows = [vars(table[key]) for key in sorted(table)]
+                    self._state.write(FILE, {"version": 1, "mappings": rows, "routers": _clock_data(clocks)}, indent=None)
                 else:
                     # Without a mapping there is nothing that a router could have forgotten.
                     self._state.remove(FILE)
         except StateError as error:
             raise GatewayError(str(error)) from error
+
+    def _signature(self) -> tuple[int, ...]:
+        """Return what changes whenever the file is replaced, which is the only way that it changes; empty if it cannot be told."""
+        try:
+            found = os.stat(os.path.join(self._state.path, FILE))
+        except OSError:
+            return ()
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def _read(self) -> Any:
         try:

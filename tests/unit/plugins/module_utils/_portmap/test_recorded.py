@@ -11,6 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._lin
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Entry, Wanted
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._packets import Answer
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._recorded import NatPmpGateway, PcpGateway, RecordedGateway, exchange
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._records import FILE, Store
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._records import FILE, Record, Store
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import Request, Result, Selection, run
 
 LINK = Link("eth0", "192.168.1.10", "192.168.1.1", (ipaddress.IPv4Network("192.168.1.0/24"),))
@@ -364,3 +365,17 @@ def test_a_closed_port_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(NoGatewayError, match="is closed"):
         exchange(LOOPBACK, "127.0.0.1", b"\0\0", packets.read_natpmp, 3.0)
     assert time.monotonic() - start < 1
+
+
+def test_what_another_process_writes_is_seen(tmp_path: Path) -> None:
+    one, other = Store(str(tmp_path)), Store(str(tmp_path))
+    record = Record("pcp", "192.0.2.1", "tcp", 80, 80, "192.0.2.9", 8080, "hs:01234567:web", "00" * 12, 2e9)
+    one.update(lambda table, clocks: table.update({record.key: record}))
+    assert other.read() == one.read() == ([record], {})
+    other.update(lambda table, clocks: table.update({record.key: replace(record, unsure=True)}))
+    assert [found.unsure for found in one.read()[0]] == [True]
+    # What a caller does with its copy is its own affair.
+    one.read()[0].clear()
+    assert len(one.read()[0]) == 1
+    other.update(lambda table, clocks: table.clear())
+    assert one.read() == ([], {})
