@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import HOST, NEEDED, ROUTER, Home
 from common import REPETITIONS, Row, show, verdict
+
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import HOST, NEEDED, ROUTER, Home
 
 WEB = {"name": "web", "protocol": "tcp", "external_port": 80, "port": 8080}
 MANY = [{"name": f"s{number}", "protocol": ("tcp", "udp")[number % 2], "port": 20000 + number} for number in range(200)]

@@ -45,6 +45,11 @@ class Outcome:
 
 def make(gateway: Gateway, plan: MappingPlan) -> Outcome:
     """Make every change of a plan, or none of them, and renew what is due."""
+    with gateway.recording([entry for step in plan.steps for entry in step.add]):
+        return _make(gateway, plan)
+
+
+def _make(gateway: Gateway, plan: MappingPlan) -> Outcome:
     outcome = Outcome()
     undo: list[tuple[bool, Entry]] = []
     # Who does what is asked may go on taking time: each change that was made buys the next one as much again.
@@ -79,6 +84,11 @@ def make(gateway: Gateway, plan: MappingPlan) -> Outcome:
 
 def remove(gateway: Gateway, plan: MappingPlan) -> Outcome:
     """Remove what a plan removes, and give back what was taken over. One that cannot be removed does not keep the others open."""
+    with gateway.recording([entry for step in plan.steps for entry in step.add]):
+        return _remove(gateway, plan)
+
+
+def _remove(gateway: Gateway, plan: MappingPlan) -> Outcome:
     outcome = Outcome()
     gateway.renew_patience(WRITE)
     for step in plan.steps:

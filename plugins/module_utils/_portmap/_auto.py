@@ -11,7 +11,8 @@ PCP and NAT-PMP list nothing, but their records say what this host made by them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Union
 
@@ -56,6 +57,13 @@ class JoinedGateway(Gateway):
     def require_global(self, accepts: Callable[[str], bool]) -> None:
         for member in self._recorded:
             member.require_global(accepts)
+
+    @contextlib.contextmanager
+    def recording(self, entries: Sequence[Entry]) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for member in self._recorded:
+                stack.enter_context(member.recording([entry for entry in entries if self._of(*entry.key) is member]))
+            yield
 
     def renew_patience(self, seconds: float | None = None) -> None:
         for member in (self._igd, *self._recorded):

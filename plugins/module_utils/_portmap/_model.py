@@ -9,7 +9,8 @@ Private to this collection.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,6 +170,11 @@ class Gateway(ABC):
     def require_global(self, accepts: Callable[[str], bool]) -> None:
         """Give back a mapping at once if the WAN address that comes with it is not accepted. For routers that tell it only then."""
         del accepts
+
+    def recording(self, entries: Sequence[Entry]) -> AbstractContextManager[None]:
+        """Write down what is going to be made before the first of it, and what came of it after the last. For routers that list nothing themselves."""
+        del entries
+        return nullcontext()
 
     def requested_port(self, protocol: str, external_port: int) -> int:
         """Return the external port that was asked for when a mapping of ours got this one."""

@@ -11,11 +11,12 @@ The record is written before the router is asked, so that what it did can be tak
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from . import _packets as packets
@@ -24,7 +25,7 @@ from ._links import Link
 from ._model import MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo
 from ._packets import Answer, PacketError
 from ._patience import Patience
-from ._records import Clock, Record, Records, Store, clock_name
+from ._records import Clock, Record, Records, Store, Table, clock_name
 
 #: RFC 6887 has clients treat anything longer as a day.
 _DAY = 86400
@@ -97,6 +98,8 @@ class RecordedGateway(Gateway):
         #: When the epoch was read, in seconds since 1970.
         self._read_at = 0.0
         self._restarted = False
+        #: What is recorded as wanted and has not been asked for yet.
+        self._intended: set[tuple[str, str, str, int]] = set()
         self._open()
 
     def wait_for(self, timeout: float, patience: Patience) -> None:
@@ -118,6 +121,27 @@ class RecordedGateway(Gateway):
 
     def require_global(self, accepts: Callable[[str], bool]) -> None:
         self._accepts = accepts
+
+    @contextlib.contextmanager
+    def recording(self, entries: Sequence[Entry]) -> Iterator[None]:
+        fresh = [self._fresh(entry) for entry in entries if self._record(entry.protocol, entry.external_port) is None]
+
+        def intend(table: Table, _clocks: dict[str, Clock]) -> None:
+            table.update({record.key: record for record in fresh})
+
+        # If it cannot be written, each of them says so when it is asked for.
+        with contextlib.suppress(GatewayError):
+            if fresh and self._store.usable():
+                self._store.update(intend)
+                self._intended = {record.key for record in fresh}
+        with self._store.batch():
+            try:
+                yield
+            finally:
+                for record in fresh:
+                    if record.key in self._intended:
+                        self._forget(record)
+                self._intended = set()
 
     def requested_port(self, protocol: str, external_port: int) -> int:
         record = self._record(protocol, external_port)
@@ -141,22 +165,17 @@ class RecordedGateway(Gateway):
                 f" {others[0].external_port} already ({others[0].description})"
             )
         before = self._record(entry.protocol, entry.external_port)
-        record = before or Record(
-            method=self.method,
-            gateway=self._address,
-            protocol=entry.protocol,
-            external_port=entry.external_port,
-            requested=entry.external_port,
-            internal_client=entry.internal_client,
-            internal_port=entry.internal_port,
-            description=entry.description,
-            nonce=self._nonce(entry),
-            expires=time.time() + (entry.lease or _DAY),
-            unsure=True,
-        )
+        record = before or self._fresh(entry)
         if _inside(record) != _inside(entry):
             raise GatewayError(f"{_name(entry)} leads to port {record.internal_port} since the router was read")
-        self._save(record)
+        if record.key in self._intended:
+            self._intended.discard(record.key)
+            before = None
+        else:
+            self._save(record)
+            if before is None:
+                # Before the router is asked.
+                self._store.flush()
         answer = self._map(record, entry.lease or _DAY)
         if answer.result:
             if before is None:
@@ -203,6 +222,21 @@ class RecordedGateway(Gateway):
         if answer.lifetime:
             raise AnswerError(f"the router was asked to remove {_name(entry)}, but says that it keeps it for {answer.lifetime} s")
         self._forget(record)
+
+    def _fresh(self, entry: Entry) -> Record:
+        return Record(
+            method=self.method,
+            gateway=self._address,
+            protocol=entry.protocol,
+            external_port=entry.external_port,
+            requested=entry.external_port,
+            internal_client=entry.internal_client,
+            internal_port=entry.internal_port,
+            description=entry.description,
+            nonce=self._nonce(entry),
+            expires=time.time() + (entry.lease or _DAY),
+            unsure=True,
+        )
 
     def _map(self, record: Record, lifetime: int) -> Answer:
         try:
@@ -280,8 +314,10 @@ class RecordedGateway(Gateway):
         )
 
     def _save(self, record: Record, instead_of: Record | None = None) -> None:
-        def change(table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
-            self._clean(table, clocks)
+        restarted = self._restarted
+
+        def change(table: Table, clocks: dict[str, Clock]) -> None:
+            self._clean(table, clocks, restarted)
             if instead_of is not None:
                 table.pop(instead_of.key, None)
             table[record.key] = record
@@ -290,19 +326,21 @@ class RecordedGateway(Gateway):
         self._restarted = False
 
     def _forget(self, record: Record) -> None:
-        def change(table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
-            self._clean(table, clocks)
+        restarted = self._restarted
+
+        def change(table: Table, clocks: dict[str, Clock]) -> None:
+            self._clean(table, clocks, restarted)
             table.pop(record.key, None)
 
         self._store.update(change)
         self._restarted = False
 
-    def _clean(self, table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
+    def _clean(self, table: Table, clocks: dict[str, Clock], restarted: bool) -> None:
         now = time.time()
         for key, record in list(table.items()):
             if record.expires <= now:
                 del table[key]
-            elif self._restarted and (record.method, record.gateway) == (self.method, self._address):
+            elif restarted and (record.method, record.gateway) == (self.method, self._address):
                 table[key] = replace(record, unsure=True)
         clocks[clock_name(self.method, self._address)] = Clock(self._epoch, self._read_at)
 

@@ -8,8 +8,9 @@ Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -59,6 +60,10 @@ class Clock:
     time: float
 
 
+Table = dict[tuple[str, str, str, int], Record]
+Update = Callable[[Table, dict[str, Clock]], None]
+
+
 class Store:
     """The file. Nothing is created until something is written."""
 
@@ -69,6 +74,9 @@ class Store:
             raise GatewayError(str(error)) from error
         #: Which file was read last and what was in it: a run with many mappings reads it many times.
         self._seen: tuple[tuple[int, ...], list[Record], dict[str, Clock]] | None = None
+        #: While changes are collected: how the file will be, and what makes it so.
+        self._view: tuple[Table, dict[str, Clock]] | None = None
+        self._queue: list[Update] = []
 
     def usable(self) -> bool:
         """Whether it can be read, and written if need be."""
@@ -94,6 +102,11 @@ class Store:
 
     def read(self) -> tuple[list[Record], dict[str, Clock]]:
         """Return the records, and the clocks of routers by C(clock_name)."""
+        if self._view is not None:
+            return list(self._view[0].values()), dict(self._view[1])
+        return self._parsed()
+
+    def _parsed(self) -> tuple[list[Record], dict[str, Clock]]:
         before = self._signature()
         if before and self._seen is not None and self._seen[0] == before:
             return list(self._seen[1]), dict(self._seen[2])
@@ -103,13 +116,42 @@ class Store:
             self._seen = (before, records, clocks)
         return list(records), dict(clocks)
 
-    def update(self, change: Callable[[dict[tuple[str, str, str, int], Record], dict[str, Clock]], None]) -> None:
-        """Change the file under the lock of the state directory."""
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Write what changes in this block when it ends, or when C(flush) is called: each time that a disk is waited for takes a while."""
+        if self._view is not None:
+            yield
+            return
+        records, clocks = self.read()
+        self._view = ({record.key: record for record in records}, clocks)
+        try:
+            yield
+        finally:
+            self._view = None
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        queue, self._queue = self._queue, []
+        if queue:
+            self._write(queue)
+
+    def update(self, change: Update) -> None:
+        """Change the file under the lock of the state directory. The change may be made twice, on a copy and on the file."""
+        if self._view is not None:
+            change(*self._view)
+            self._queue.append(change)
+        else:
+            self._write([change])
+
+    def _write(self, changes: list[Update]) -> None:
         try:
             with self._state.lock():
-                records, clocks = self.read()
+                # Not what is collected, but what others may have written meanwhile.
+                records, clocks = self._parsed()
                 table = {record.key: record for record in records}
-                change(table, clocks)
+                for change in changes:
+                    change(table, clocks)
                 if table:
                     rows = [vars(table[key]) for key in sorted(table)]
                     self._state.write(FILE, {"version": 1, "mappings": rows, "routers": _clock_data(clocks)}, indent=None)

@@ -87,7 +87,8 @@ def call(
     if root.find("fault") is not None:
         # Some firmware leaves out the part that has the code.
         words = root.find("faultstring")
-        raise ProtocolError(action, 0, " ".join(words.text.split())[:120] if words else "", "it does not say why; see its own page, or make the forwarding there")
+        said = " ".join(words.text.split())[:120] if words else ""
+        raise ProtocolError(action, 0, said, "it does not say why; see its own page, or make the forwarding there")
     if reply.status != 200:
         raise AnswerError(f"{url} answers {action} with HTTP status {reply.status}")
     answer = root.find(f"{action}Response".lower())

@@ -369,7 +369,8 @@ def huge_table_of_version_1(router: HostileRouter) -> Expect:
 
 
 def one_row_for_ever(router: HostileRouter) -> Expect:
-    inner = f"<NewExternalPort>9</NewExternalPort><NewProtocol>TCP</NewProtocol><NewInternalPort>1</NewInternalPort><NewInternalClient>{NEIGHBOUR}</NewInternalClient>"
+    inner = "<NewExternalPort>9</NewExternalPort><NewProtocol>TCP</NewProtocol><NewInternalPort>1</NewInternalPort>"
+    inner += f"<NewInternalClient>{NEIGHBOUR}</NewInternalClient>"
     router.hook = lambda action, arguments: router.response(action, inner) if action == "GetGenericPortMappingEntry" else None
     return Expect(check=lambda info, *_rest: same(len(info["mappings"]), 1))
 
