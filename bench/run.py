@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, homeserver.hardening contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the benchmarks: python3 bench/run.py [classify] [probe]. Exit status 1 if a bound is missed, 2 if one could not be measured."""
+"""Run the benchmarks: python3 bench/run.py [classify] [probe] [portmap]. Exit status 1 if a bound is missed, 2 if one could not be measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 #: Each is a module of this directory with main() → exit status, which prints its own tables.
-BENCHMARKS = ("classify", "probe")
+BENCHMARKS = ("classify", "probe", "portmap")
 
 
 def main() -> int:

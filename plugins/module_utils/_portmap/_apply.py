@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ._errors import GatewayError
+from .._ownership import parse_tag
+from ._errors import GatewayError, PortmapError
 from ._model import Entry, Gateway
+from ._patience import UNDO, WRITE
 from ._planning import MappingPlan
 
 
 class ApplyError(GatewayError):
     """A write failed; what had been written before in the same call was taken back, as far as the text says."""
 
-    def __init__(self, message: str, complete: bool) -> None:
+    def __init__(self, message: str, complete: bool, advice: str = "") -> None:
         self.complete = complete
+        self.advice = advice
         super().__init__(message)
 
 
@@ -31,17 +34,26 @@ class Outcome:
         entries: what the router holds now, by the (protocol, external port) that it was asked for.
         failures: what could not be removed, and why.
         warnings: what is worth a warning.
+        advice: what to do about the failures, where they do not say so themselves.
     """
 
     entries: dict[tuple[str, int], Entry] = field(default_factory=dict)
     failures: dict[Entry, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    advice: str = ""
 
 
 def make(gateway: Gateway, plan: MappingPlan) -> Outcome:
     """Make every change of a plan, or none of them, and renew what is due."""
+    with gateway.recording([entry for step in plan.steps for entry in step.add]):
+        return _make(gateway, plan)
+
+
+def _make(gateway: Gateway, plan: MappingPlan) -> Outcome:
     outcome = Outcome()
     undo: list[tuple[bool, Entry]] = []
+    # Who does what is asked may go on taking time: each change that was made buys the next one as much again.
+    gateway.renew_patience(WRITE)
     try:
         for step in plan.steps:
             # Noted before it is done: a router may do it and lose the answer.
@@ -55,34 +67,44 @@ def make(gateway: Gateway, plan: MappingPlan) -> Outcome:
                 undo[-1] = (False, after)
                 _check_description(entry, after)
                 outcome.entries[entry.key] = after
-    except GatewayError as error:
+            gateway.renew_patience()
+    except PortmapError as error:
         raise _take_back(gateway, undo, error) from error
     for row, entry in plan.renewals:
         try:
             after = gateway.add(entry)
-        except GatewayError as error:
+        except PortmapError as error:
             row.renewed = False
             outcome.warnings.append(f"mapping {row.name!r} is there, but its lease was not renewed: {error}")
         else:
             outcome.entries[entry.key] = after
+            gateway.renew_patience()
     return outcome
 
 
 def remove(gateway: Gateway, plan: MappingPlan) -> Outcome:
     """Remove what a plan removes, and give back what was taken over. One that cannot be removed does not keep the others open."""
+    with gateway.recording([entry for step in plan.steps for entry in step.add]):
+        return _remove(gateway, plan)
+
+
+def _remove(gateway: Gateway, plan: MappingPlan) -> Outcome:
     outcome = Outcome()
+    gateway.renew_patience(WRITE)
     for step in plan.steps:
         for entry in step.delete:
             try:
                 gateway.delete(entry)
-            except GatewayError as error:
+                gateway.renew_patience()
+            except PortmapError as error:
                 outcome.failures[entry] = str(error)
+                outcome.advice = outcome.advice or error.advice
                 break
         else:
             for entry in step.add:
                 try:
                     gateway.add(entry)
-                except GatewayError as error:
+                except PortmapError as error:
                     outcome.warnings.append(
                         f"{entry.protocol} port {entry.external_port} was removed, but what had been there before ({entry.description!r}) could not be put"
                         f" back: {error}. Start the program that made it again"
@@ -106,13 +128,17 @@ def _check_description(asked: Entry, after: Entry) -> None:
     )
 
 
-def _take_back(gateway: Gateway, undo: list[tuple[bool, Entry]], error: GatewayError) -> ApplyError:
+def _take_back(gateway: Gateway, undo: list[tuple[bool, Entry]], error: PortmapError) -> ApplyError:
     problems: list[str] = []
     restored = 0
+    gateway.renew_patience(UNDO)
     for was_there, entry in reversed(undo):
         try:
             there = gateway.find(entry.protocol, entry.external_port)
             same = there is not None and (there.internal_client, there.internal_port) == (entry.internal_client, entry.internal_port)
+            if there is not None and not was_there and parse_tag(entry.description) and there.description.strip() == entry.description:
+                # It has our name, wherever the router made it lead to.
+                same = True
             if was_there and not same:
                 gateway.add(entry)
                 restored += 1
@@ -120,9 +146,10 @@ def _take_back(gateway: Gateway, undo: list[tuple[bool, Entry]], error: GatewayE
                 # Only what is as it was made here; what somebody else made meanwhile is theirs.
                 gateway.delete(there)
                 restored += 1
-        except GatewayError as problem:
+            gateway.renew_patience()
+        except PortmapError as problem:
             problems.append(f"{entry.protocol} port {entry.external_port}: {problem}")
     if problems:
-        return ApplyError(f"{error}. Not everything could be put back as it was: {'; '.join(problems)}", False)
+        return ApplyError(f"{error}. Not everything could be put back as it was: {'; '.join(problems)}", False, error.advice)
     back = f"; {restored} earlier change{'s' if restored != 1 else ''} of this run {'were' if restored != 1 else 'was'} taken back" if restored else ""
-    return ApplyError(f"{error}. The router holds what it held before{back}", True)
+    return ApplyError(f"{error}. The router holds what it held before{back}", True, error.advice)

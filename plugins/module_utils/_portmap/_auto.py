@@ -12,7 +12,8 @@ everything is left to UPnP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Union
@@ -23,6 +24,7 @@ from ._errors import GatewayError, NoGatewayError, PortmapError, ProtocolError
 from ._igd import IgdGateway
 from ._links import Link
 from ._model import Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._patience import Patience
 from ._recorded import NatPmpGateway, PcpGateway, RecordedGateway
 from ._records import Store
 
@@ -64,6 +66,17 @@ class JoinedGateway(Gateway):
         for member in self._recorded:
             member.require_global(accepts)
 
+    @contextlib.contextmanager
+    def recording(self, entries: Sequence[Entry]) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for member in self._recorded:
+                stack.enter_context(member.recording([entry for entry in entries if self._of(*entry.key) is member]))
+            yield
+
+    def renew_patience(self, seconds: float | None = None) -> None:
+        for member in (self._igd, *self._recorded):
+            member.renew_patience(seconds)
+
     def requested_port(self, protocol: str, external_port: int) -> int:
         return self._of(protocol, external_port).requested_port(protocol, external_port)
 
@@ -72,6 +85,7 @@ class JoinedGateway(Gateway):
 
     def list(self) -> Entries:
         listed = {entry.key: entry for entry in self._igd.list()}
+        self.incomplete, self.piecemeal = self._igd.incomplete, self._igd.piecemeal
         entries: Entries = []
         for member in self._recorded:
             member.confirm(list(listed.values()))
@@ -163,7 +177,10 @@ def open_recorded(kind: Kind, links: Sequence[Link], address: str | None, store:
             return kind(link, target, store, timeout, other_port)
         except PortmapError as error:
             problems.append(str(error))
-    raise NoGatewayError(f"no router speaks {kind.method}: {'; '.join(problems) or 'this host has no default route over IPv4'}")
+    raise NoGatewayError(
+        f"no router speaks {kind.method}: {'; '.join(problems) or 'this host has no default route over IPv4'}. Switch PCP or NAT-PMP on in the router, or try"
+        " method upnp"
+    )
 
 
 def open_auto(links: Sequence[Link], address: str | None, is_global: Callable[[str], bool], timeout: float, store: Store, other_port: bool = False) -> Gateway:
@@ -171,7 +188,7 @@ def open_auto(links: Sequence[Link], address: str | None, is_global: Callable[[s
     if not store.usable():
         # Without records PCP and NAT-PMP would lose track of what they made.
         return discover(links, is_global, timeout, address)
-    probe = min(timeout, _PROBE)
+    probe, patience = min(timeout, _PROBE), Patience(timeout)
     with ThreadPoolExecutor(2) as pool:
         kinds: tuple[Kind, ...] = (PcpGateway, NatPmpGateway)
         asked = [pool.submit(open_recorded, kind, links, address, store, probe, other_port) for kind in kinds]
@@ -186,7 +203,7 @@ def open_auto(links: Sequence[Link], address: str | None, is_global: Callable[[s
         pcp, natpmp = (_outcome(one) for one in asked)
     for found in (pcp, natpmp):
         if found is not None:
-            found.patience(timeout)
+            found.wait_for(timeout, patience)
     if igd is None:
         other = pcp or natpmp
         if other is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from . import _http_client as http_client
 from ._document import Node, parse
-from ._errors import GatewayError
+from ._errors import AnswerError, GatewayError
 
 #: Best first. The last two are older than the forum's own names and still in the field.
 SERVICE_TYPES = (
@@ -62,7 +62,7 @@ def fetch(location: http_client.Url, source: str | None = None, timeout: float =
     """Read a description from a router."""
     reply = http_client.get(location, source, timeout)
     if reply.status != 200:
-        raise GatewayError(f"{location} answers with HTTP status {reply.status}")
+        raise AnswerError(f"{location} answers with HTTP status {reply.status}")
     return read(reply.body, location, server)
 
 
@@ -92,7 +92,7 @@ def read(body: bytes, location: http_client.Url, server: str = "") -> Descriptio
             refused.append(str(error))
     if not services:
         if refused:
-            raise GatewayError(f"the description at {location} names no usable service: {refused[0]}")
+            raise AnswerError(f"the description at {location} names no usable service: {refused[0]}")
         raise GatewayError(f"the device at {location} offers no service that maps ports")
     services.sort(key=lambda service: service.rank)
     return Description(location, _product(root, server), tuple(services))

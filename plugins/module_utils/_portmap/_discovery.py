@@ -28,6 +28,7 @@ from . import _http_client as http_client
 from ._errors import BadRequestError, GatewayError, NoGatewayError, PortmapError
 from ._igd import IgdGateway
 from ._links import Link
+from ._patience import Patience
 
 GROUP = "239.255.255.250"
 PORT = 1900
@@ -62,6 +63,7 @@ class _Search:
 
     results: queue.Queue[IgdGateway | GatewayError] = field(default_factory=queue.Queue)
     asked: set[str] = field(default_factory=set)
+    patience: Patience = field(default_factory=Patience)
     pending: int = 0
     problems: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
@@ -104,9 +106,13 @@ def at_location(location: str, links_for: Callable[[str], list[Link]], is_global
         raise BadRequestError(f"gateway {error}") from error
     link = links_for(url.host)[0]
     try:
-        return IgdGateway.open(description.fetch(url, link.source, min(timeout, http_client.TIMEOUT)), link.interface, link.source, is_global)
+        patience = Patience(timeout)
+        return IgdGateway.open(description.fetch(url, link.source, min(timeout, patience.left())), link.interface, link.source, is_global, patience)
     except GatewayError as error:
-        raise NoGatewayError(f"gateway {location}: {error}") from error
+        raise NoGatewayError(
+            f"gateway {location}: {error}. See that UPnP is on in the router and that this is the address of its description now (it may differ after a"
+            " restart; without gateway it is searched for)"
+        ) from error
 
 
 def discover(links: Sequence[Link], is_global: Callable[[str], bool], timeout: float, gateway: str | None = None) -> IgdGateway:
@@ -120,7 +126,7 @@ def discover(links: Sequence[Link], is_global: Callable[[str], bool], timeout: f
     """
     if not links:
         raise NoGatewayError("this host has no default route over IPv4, so there is no router to ask; name its interface or its gateway if there is one")
-    search = _Search()
+    search = _Search(patience=Patience(timeout))
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         wake_read, wake_write = os.pipe()
         stack.callback(os.close, wake_read)
@@ -242,8 +248,9 @@ def _receive(search: _Search, opened: socket.socket, link: Link, waker: _Waker, 
     try:
         location = usable_location(answer, sender)
     except GatewayError as error:
-        if str(error) not in search.problems and len(search.problems) < _MAX_CANDIDATES:
-            search.problems.append(f"answer from {sender}: {error}")
+        problem = f"answer from {sender}: {error}"
+        if problem not in search.problems and len(search.problems) < _MAX_CANDIDATES:
+            search.problems.append(problem)
         return
     if str(location) in search.asked or len(search.asked) >= _MAX_CANDIDATES:
         return
@@ -255,7 +262,8 @@ def _receive(search: _Search, opened: socket.socket, link: Link, waker: _Waker, 
 def _fetch(search: _Search, location: http_client.Url, link: Link, server: str, waker: _Waker, is_global: Callable[[str], bool]) -> None:
     result: IgdGateway | GatewayError
     try:
-        result = IgdGateway.open(description.fetch(location, link.source, server=server), link.interface, link.source, is_global)
+        read = description.fetch(location, link.source, search.patience.left(), server)
+        result = IgdGateway.open(read, link.interface, link.source, is_global, search.patience)
     except GatewayError as error:
         result = error
     except PortmapError as error:

@@ -10,7 +10,13 @@ from __future__ import annotations
 
 
 class PortmapError(Exception):
-    """Base of all: the text names the value, the reason and, where there is one, the way out."""
+    """Base of all: the text names the value, the reason and, where there is one, the way out.
+
+    Attributes:
+        advice: the way out, where the text does not have it.
+    """
+
+    advice = ""
 
 
 class BadRequestError(PortmapError):
@@ -29,7 +35,13 @@ class GatewayError(PortmapError):
     """The router answered something that cannot be used, or stopped answering."""
 
 
-class DocumentError(GatewayError):
+class AnswerError(GatewayError):
+    """The answer itself is at fault: late, cut off, not in the form that was agreed on, or untrue."""
+
+    advice = "Restart the router or look for newer firmware; if that does not help, make the forwarding on its own page and do without UPnP, PCP and NAT-PMP"
+
+
+class DocumentError(AnswerError):
     """An XML document of the router is malformed or not acceptable."""
 
 
@@ -38,7 +50,7 @@ class ProtocolError(GatewayError):
 
     Attributes:
         action: the action that was refused.
-        code: the router's error code.
+        code: the router's error code, 0 if it did not give one.
         text: the router's own words.
     """
 
@@ -46,7 +58,7 @@ class ProtocolError(GatewayError):
         self.action = action
         self.code = code
         self.text = text
-        message = f"the router refuses {action} with error {code}"
+        message = f"the router refuses {action} with error {code}" if code else f"the router refuses {action} without an error code"
         if text:
             message += f" ({text})"
         if hint:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
-from ._errors import GatewayError
+from ._errors import AnswerError, GatewayError
 
 MAX_BODY = 64 * 1024
 TIMEOUT = 3.0
@@ -119,12 +119,16 @@ def _exchange(method: str, url: Url, headers: Mapping[str, str], body: bytes, so
     try:
         with socket.create_connection((url.host, url.port), timeout, (source, 0) if source else None) as connection:
             reader = _Reader(connection, deadline, url)
+            # The time that connecting took does not come back.
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
             connection.sendall("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
             return _read_reply(reader, url)
     except socket.timeout:
-        raise GatewayError(f"{url} did not answer within {timeout:g} s") from None
+        raise AnswerError(f"{url} did not answer within {timeout:.2g} s") from None
+    except (ConnectionResetError, BrokenPipeError) as error:
+        raise AnswerError(f"{url} broke the connection off: {error.strerror or error}") from error
     except OSError as error:
-        raise GatewayError(f"{url} cannot be reached: {error.strerror or error}") from error
+        raise AnswerError(f"{url} cannot be reached: {error.strerror or error}") from error
 
 
 class _Reader:
@@ -150,13 +154,19 @@ class _Reader:
         self._buffer += data
         return bool(data)
 
+    def begins_with(self, mark: bytes) -> bool:
+        """Whether this comes next; nothing is dropped."""
+        while len(self._buffer) < len(mark) and mark.startswith(self._buffer) and self.fill():
+            pass
+        return self._buffer.startswith(mark)
+
     def until(self, mark: bytes, limit: int) -> bytes:
         """Return what stands before the mark and drop both."""
         while mark not in self._buffer:
             if len(self._buffer) > limit:
-                raise GatewayError(f"{self._url} sends more than {limit} bytes where {mark!r} should have come")
+                raise AnswerError(f"{self._url} sends more than {limit} bytes where {mark!r} should have come")
             if not self.fill():
-                raise GatewayError(f"{self._url} ended its answer too early")
+                raise AnswerError(f"{self._url} ended its answer too early")
         before, _mark, self._buffer = self._buffer.partition(mark)
         return before
 
@@ -172,17 +182,19 @@ class _Reader:
         while len(self._buffer) <= limit and self.fill():
             pass
         if len(self._buffer) > limit:
-            raise GatewayError(f"{self._url} sends more than {limit // 1024} KiB, which no router needs; the answer was dropped")
+            raise AnswerError(f"{self._url} sends more than {limit // 1024} KiB, which no router needs; the answer was dropped")
         return self._buffer
 
 
 def _read_reply(reader: _Reader, url: Url) -> Reply:
     while True:
+        if not reader.begins_with(b"HTTP/"):
+            raise AnswerError(f"{url} does not answer with HTTP")
         head = reader.until(b"\r\n\r\n", _MAX_HEAD)
         first, *rest = head.split(b"\r\n")
         match = _STATUS.match(first)
         if not match:
-            raise GatewayError(f"{url} does not answer with HTTP")
+            raise AnswerError(f"{url} does not answer with HTTP")
         status = int(match.group(1))
         # 100 (Continue) announces the real answer.
         if status >= 200:
@@ -192,14 +204,17 @@ def _read_reply(reader: _Reader, url: Url) -> Reply:
         name, _colon, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
     if 300 <= status < 400:
-        raise GatewayError(f"{url} answers with a redirect ({status}), which is not followed")
-    too_much = GatewayError(f"{url} sends more than {MAX_BODY // 1024} KiB, which no router needs; the answer was dropped")
+        raise AnswerError(f"{url} answers with a redirect ({status}), which is not followed")
+    encoding = headers.get("content-encoding", "identity").lower()
+    if encoding not in ("", "identity"):
+        raise AnswerError(f"{url} sends its answer encoded as {encoding[:40]!r}, which was not asked for")
+    too_much = AnswerError(f"{url} sends more than {MAX_BODY // 1024} KiB, which no router needs; the answer was dropped")
     if headers.get("transfer-encoding", "").lower() == "chunked":
         body = b""
         while True:
             size_text = reader.until(b"\r\n", 256).partition(b";")[0].strip()
             if not re.match(rb"[0-9a-fA-F]{1,8}\Z", size_text):
-                raise GatewayError(f"{url} sends a malformed answer")
+                raise AnswerError(f"{url} sends a malformed answer: {size_text[:20]!r} is not the size of a chunk")
             size = int(size_text, 16)
             if size == 0:
                 return Reply(status, headers, body)

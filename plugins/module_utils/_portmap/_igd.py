@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from . import _soap as soap
 from ._description import Description, Service
 from ._document import Node, parse
-from ._errors import BadRequestError, GatewayError, ProtocolError
+from ._errors import AnswerError, BadRequestError, GatewayError, ProtocolError
 from ._model import MAX_DESCRIPTION, MAX_LEASE, PROTOCOLS, Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._patience import Patience
 
 _MAX_ENTRIES = 512
-_MAX_LISTING_TIME = 30.0
-#: A description can name many services, and each may take its time to answer.
-_MAX_OPENING_TIME = 8.0
+#: Longer tables are read one by one: miniupnpd 2.3.1 crashes when it is asked for more than 128 mappings at once, whatever number it may return.
+_AT_ONCE = 100
 #: What routers answer to an index beyond the end.
 _END_OF_LIST = (402, 501, 606, 713, 714)
 _NO_ENTRY = (713, 714, 730)
@@ -42,20 +41,23 @@ class IgdGateway(Gateway):
         service: the service that is used.
         interface: the name of this host's interface towards it.
         source: this host's address towards it; also the address that ports are mapped to.
-        wan_status: the state of the connection, in the router's words.
-        wan_address: the WAN address, None if it has none.
+        patience: how long it may take; None for the usual time.
     """
 
-    def __init__(self, description: Description, service: Service, interface: str, source: str, wan_status: str, wan_address: str | None) -> None:
+    def __init__(self, description: Description, service: Service, interface: str, source: str, patience: Patience | None = None) -> None:
         self._description = description
         self._service = service
         self._interface = interface
         self._source = source
-        self._wan_status = wan_status
-        self._wan_address = wan_address
+        self._patience = patience or Patience()
+        #: The state of the connection in the router's words, and the WAN address, None if it has none.
+        self._wan_status = ""
+        self._wan_address: str | None = None
+        #: What the last list had and what was made since; None before the first list.
+        self._known: set[tuple[str, int]] | None = None
 
     @classmethod
-    def open(cls, description: Description, interface: str, source: str, is_global: Callable[[str], bool]) -> IgdGateway:
+    def open(cls, description: Description, interface: str, source: str, is_global: Callable[[str], bool], patience: Patience | None = None) -> IgdGateway:
         """Choose the best of the services that a description names.
 
         Connected with a public address is best, then connected, then whatever comes first in the order of types.
@@ -63,16 +65,17 @@ class IgdGateway(Gateway):
         best: IgdGateway | None = None
         best_score = -1
         problem: GatewayError | None = None
-        deadline = time.monotonic() + _MAX_OPENING_TIME
-        for service in description.services:
-            if time.monotonic() > deadline:
-                break
-            candidate = cls(description, service, interface, source, "", None)
+        patience = patience or Patience()
+        for number, service in enumerate(description.services):
+            candidate = cls(description, service, interface, source, patience)
             try:
+                # A description can name many services: one that does not answer must leave time for the others.
+                candidate._patience = patience.share(2) if number < len(description.services) - 1 else patience
                 candidate._read_status()
             except GatewayError as error:
                 problem = problem or error
                 continue
+            candidate._patience = patience
             connected = candidate._wan_status.lower() in _CONNECTED
             public = candidate._wan_address is not None and is_global(candidate._wan_address)
             score = 2 if connected and public else int(connected)
@@ -81,7 +84,7 @@ class IgdGateway(Gateway):
             if score == 2:
                 break
         if best is None:
-            raise problem or GatewayError(f"the device at {description.location} offers no service that maps ports")
+            raise problem or AnswerError(f"the device at {description.location} offers no service that maps ports")
         return best
 
     def describe(self) -> GatewayInfo:
@@ -107,14 +110,13 @@ class IgdGateway(Gateway):
         except ValueError:
             return None
 
+    def renew_patience(self, seconds: float | None = None) -> None:
+        self._patience.renew(seconds)
+
     def list(self) -> Entries:
-        if self._service.version >= 2:
-            try:
-                return self._list_at_once()
-            except GatewayError:
-                # Optional in practice, and its answer can be longer than what is read; one by one always works.
-                pass
-        return self._list_by_index()
+        entries = self._read_list()
+        self._known = {entry.key for entry in entries}
+        return entries
 
     def find(self, protocol: str, external_port: int) -> Entry | None:
         arguments = _key(protocol, external_port)
@@ -124,7 +126,7 @@ class IgdGateway(Gateway):
             if error.code in _NO_ENTRY:
                 return None
             # Some routers do not know the question, some answer it with a code of their own where there is no entry: the list decides.
-            return next((entry for entry in self.list() if entry.key == (protocol, external_port)), None)
+            return next((entry for entry in self._read_list() if entry.key == (protocol, external_port)), None)
         return _entry(answer, protocol=protocol, external_port=external_port)
 
     def add(self, entry: Entry) -> Entry:
@@ -138,17 +140,25 @@ class IgdGateway(Gateway):
             raise self._explain(entry, error) from error
         after = self.find(entry.protocol, entry.external_port)
         if after is None:
-            raise GatewayError(f"the router says that it maps {_name(entry)}, but its list does not have it")
+            raise AnswerError(f"the router says that it maps {_name(entry)}, but its list does not have it{self._give_back_strays(entry)}")
+        only = "" if entry.remote_host else after.remote_host
         wanted = (entry.internal_client, entry.internal_port, entry.enabled)
-        if (after.internal_client, after.internal_port, after.enabled) != wanted:
-            raise GatewayError(
+        if (after.internal_client, after.internal_port, after.enabled) != wanted or only:
+            raise AnswerError(
                 f"the router says that it maps {_name(entry)} to {entry.internal_client}:{entry.internal_port}, but it holds"
-                f" {after.internal_client}:{after.internal_port}{'' if after.enabled else ', disabled'}"
+                f" {after.internal_client}:{after.internal_port}{'' if after.enabled else ', disabled'}{f', for {only} only' if only else ''}"
             )
+        if self._known is not None:
+            self._known.add(entry.key)
         return after
 
     def delete(self, entry: Entry) -> None:
-        _check(entry)
+        if entry.protocol not in PROTOCOLS or not 1 <= entry.external_port <= 65535:
+            # Only a router's list can have such a thing.
+            raise GatewayError(
+                f"the router lists a mapping of protocol {entry.protocol[:20]!r}, port {entry.external_port} ({entry.description!r}), which cannot be named to"
+                " it: remove it on the router's own page"
+            )
         problem: ProtocolError | None = None
         try:
             self._call("DeletePortMapping", _key(entry.protocol, entry.external_port, entry.remote_host))
@@ -176,7 +186,7 @@ class IgdGateway(Gateway):
             return
         where = f"{_name(entry)} to {left.internal_client}:{left.internal_port}"
         if problem is None:
-            raise GatewayError(f"the router says that it removed {where}, but its list still has it")
+            raise AnswerError(f"the router says that it removed {where}, but its list still has it")
         if left.internal_client != self._source:
             end = f"wait until its lease ends in {left.lease} s" if left.lease else "remove it on the router's own page"
             raise GatewayError(
@@ -185,7 +195,7 @@ class IgdGateway(Gateway):
         raise problem
 
     def _call(self, action: str, arguments: Sequence[tuple[str, str]] = ()) -> Node:
-        return soap.call(self._service.control, self._service.service_type, action, arguments, self._source)
+        return soap.call(self._service.control, self._service.service_type, action, arguments, self._source, self._patience.left())
 
     def _read_status(self) -> None:
         try:
@@ -196,6 +206,41 @@ class IgdGateway(Gateway):
             self._wan_address = self.external_address()
         except ProtocolError:
             self._wan_address = None
+
+    def _give_back_strays(self, entry: Entry) -> str:
+        """Remove what the router made instead of what it was asked for; return words for the error."""
+        if self._known is None:
+            return ""
+        made = (entry.protocol, entry.internal_client, entry.internal_port, entry.description)
+        words = ""
+        for stray in self._read_list():
+            if (stray.protocol, stray.internal_client, stray.internal_port, stray.description.strip()) != made or stray.key in self._known:
+                continue
+            try:
+                self.delete(stray)
+            except GatewayError as error:
+                words += f"; it gave port {stray.external_port} instead, which could not be given back: {error}"
+            else:
+                words += f"; it gave port {stray.external_port} instead, which was given back"
+        return words
+
+    def _read_list(self) -> Entries:
+        self.incomplete, self.piecemeal = "", False
+        if self._service.version >= 2 and not self._is_long():
+            try:
+                return self._list_at_once()
+            except GatewayError:
+                # Optional in practice, and its answer can be longer than what is read; one by one always works.
+                pass
+        self.piecemeal = True
+        return self._list_by_index()
+
+    def _is_long(self) -> bool:
+        try:
+            self._call("GetGenericPortMappingEntry", [("NewPortMappingIndex", str(_AT_ONCE))])
+        except ProtocolError:
+            return False
+        return True
 
     def _list_at_once(self) -> Entries:
         entries: Entries = []
@@ -218,21 +263,23 @@ class IgdGateway(Gateway):
             text = answer.child_text("newportlisting")
             listing = parse(text) if text else answer
             entries.extend(_entry(node, protocol=protocol) for node in listing.walk() if node.name == "portmappingentry")
-        return entries[:_MAX_ENTRIES]
+        return entries
 
     def _list_by_index(self) -> Entries:
         entries: Entries = []
         seen: set[tuple[str, int, str]] = set()
-        deadline = time.monotonic() + _MAX_LISTING_TIME
-        for index in range(_MAX_ENTRIES):
-            if time.monotonic() > deadline:
-                raise GatewayError(f"the router takes more than {_MAX_LISTING_TIME:g} s to list its mappings ({len(entries)} until then)")
+        for index in range(_MAX_ENTRIES + 1):
+            if index == _MAX_ENTRIES:
+                self.incomplete = f"the router lists more than {_MAX_ENTRIES} mappings, and no more are read"
+                break
             try:
                 answer = self._call("GetGenericPortMappingEntry", [("NewPortMappingIndex", str(index))])
             except ProtocolError as error:
                 if error.code in _END_OF_LIST:
                     break
                 raise
+            except AnswerError as error:
+                raise AnswerError(f"the list of mappings could not be read to its end ({len(entries)} until then): {error}") from error
             entry = _entry(answer)
             # The list moves when others add and remove while it is read.
             if (entry.protocol, entry.external_port, entry.remote_host) not in seen:

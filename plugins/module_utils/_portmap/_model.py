@@ -9,7 +9,8 @@ Private to this collection.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +130,10 @@ class Gateway(ABC):
 
     #: Whether the WAN address can be known before something is mapped.
     tells_wan_address = True
+    #: Why the last list may lack mappings that the router holds; empty if it is whole.
+    incomplete = ""
+    #: Whether the last list was read piece by piece, so that it may have moved meanwhile.
+    piecemeal = False
 
     @abstractmethod
     def describe(self) -> GatewayInfo:
@@ -158,9 +163,18 @@ class Gateway(ABC):
     def delete(self, entry: Entry) -> None:
         """Remove a mapping and see that it is gone."""
 
+    def renew_patience(self, seconds: float | None = None) -> None:
+        """Let the router take so many seconds more, or as many as in the beginning. For routers that can keep this host waiting."""
+        del seconds
+
     def require_global(self, accepts: Callable[[str], bool]) -> None:
         """Give back a mapping at once if the WAN address that comes with it is not accepted. For routers that tell it only then."""
         del accepts
+
+    def recording(self, entries: Sequence[Entry]) -> AbstractContextManager[None]:
+        """Write down what is going to be made before the first of it, and what came of it after the last. For routers that list nothing themselves."""
+        del entries
+        return nullcontext()
 
     def requested_port(self, protocol: str, external_port: int) -> int:
         """Return the external port that was asked for when a mapping of ours got this one."""

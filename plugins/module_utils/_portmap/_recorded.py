@@ -11,22 +11,23 @@ The record is written before the router is asked, so that what it did can be tak
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from . import _moment as moments
 from . import _packets as packets
-from ._errors import GatewayError, NoGatewayError, ProtocolError
+from ._errors import AnswerError, GatewayError, NoGatewayError, ProtocolError
 from ._links import Link
 from ._model import MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo
 from ._moment import Moment
 from ._packets import Answer, PacketError
-from ._records import Clock, Record, Records, Store, clock_name
+from ._patience import Patience
+from ._records import Clock, Record, Records, Store, Table, clock_name
 
 #: RFC 6887 has clients treat anything longer as a day.
 _DAY = 86400
@@ -68,7 +69,9 @@ def exchange(link: Link, address: str, request: bytes, read: Reader, timeout: fl
             raise NoGatewayError(f"{where} is closed: it speaks neither NAT-PMP nor PCP, or they are switched off") from error
         except OSError as error:
             raise NoGatewayError(f"{where} cannot be asked: {error.strerror or error}") from error
-    raise NoGatewayError(f"{where} did not answer within {timeout:g} s{rubbish}")
+    if left <= 0:
+        raise NoGatewayError(f"{where} sent {_MAX_DATAGRAMS} datagrams, and none of them answers what was asked{rubbish}")
+    raise NoGatewayError(f"{where} did not answer within {timeout:.2g} s{rubbish}")
 
 
 class RecordedGateway(Gateway):
@@ -89,6 +92,7 @@ class RecordedGateway(Gateway):
         self._address = address
         self._store = store
         self._timeout = timeout
+        self._patience = Patience(timeout)
         self._other_port = other_port
         self._wan_address: str | None = None
         self._accepts: Callable[[str], bool] | None = None
@@ -97,11 +101,17 @@ class RecordedGateway(Gateway):
         self._read_at = Moment(0.0)
         self._restarted = False
         self._confirmed: set[tuple[str, int]] = set()
+        #: What is recorded as wanted and has not been asked for yet.
+        self._intended: set[tuple[str, str, str, int]] = set()
         self._open()
 
-    def patience(self, timeout: float) -> None:
+    def wait_for(self, timeout: float, patience: Patience) -> None:
         """Wait so long for answers from now on."""
         self._timeout = timeout
+        self._patience = patience
+
+    def renew_patience(self, seconds: float | None = None) -> None:
+        self._patience.renew(seconds)
 
     def describe(self) -> GatewayInfo:
         return GatewayInfo(self._address, self.method, "", "", "", self._link.interface, self._link.source, self._wan_address, "", self._epoch)
@@ -114,6 +124,27 @@ class RecordedGateway(Gateway):
 
     def require_global(self, accepts: Callable[[str], bool]) -> None:
         self._accepts = accepts
+
+    @contextlib.contextmanager
+    def recording(self, entries: Sequence[Entry]) -> Iterator[None]:
+        fresh = [self._fresh(entry) for entry in entries if self._record(entry.protocol, entry.external_port) is None]
+
+        def intend(table: Table, _clocks: dict[str, Clock]) -> None:
+            table.update({record.key: record for record in fresh})
+
+        # If it cannot be written, each of them says so when it is asked for.
+        with contextlib.suppress(GatewayError):
+            if fresh and self._store.usable():
+                self._store.update(intend)
+                self._intended = {record.key for record in fresh}
+        with self._store.batch():
+            try:
+                yield
+            finally:
+                for record in fresh:
+                    if record.key in self._intended:
+                        self._forget(record)
+                self._intended = set()
 
     def requested_port(self, protocol: str, external_port: int) -> int:
         record = self._record(protocol, external_port)
@@ -137,22 +168,17 @@ class RecordedGateway(Gateway):
                 f" {others[0].external_port} already ({others[0].description})"
             )
         before = self._record(entry.protocol, entry.external_port)
-        record = before or Record(
-            method=self.method,
-            gateway=self._address,
-            protocol=entry.protocol,
-            external_port=entry.external_port,
-            requested=entry.external_port,
-            internal_client=entry.internal_client,
-            internal_port=entry.internal_port,
-            description=entry.description,
-            nonce=self._nonce(entry),
-            unsure=True,
-            **self._end(entry.lease or _DAY),
-        )
+        record = before or self._fresh(entry)
         if _inside(record) != _inside(entry):
             raise GatewayError(f"{_name(entry)} leads to port {record.internal_port} since the router was read")
-        self._save(record)
+        if record.key in self._intended:
+            self._intended.discard(record.key)
+            before = None
+        else:
+            self._save(record)
+            if before is None:
+                # Before the router is asked.
+                self._store.flush()
         answer = self._map(record, entry.lease or _DAY)
         if answer.result:
             if before is None:
@@ -169,7 +195,7 @@ class RecordedGateway(Gateway):
         if problem:
             if before is None or granted.key != record.key:
                 self._give_back(record, granted)
-            raise GatewayError(problem)
+            raise AnswerError(problem) if not answer.lifetime or not answer.external_port else GatewayError(problem)
         self._save(granted, instead_of=record)
         return self._entry(granted)
 
@@ -196,7 +222,7 @@ class RecordedGateway(Gateway):
         if answer.result:
             raise self._refusal(f"the removal of {_name(entry)}", answer)
         if answer.lifetime:
-            raise GatewayError(f"the router was asked to remove {_name(entry)}, but says that it keeps it for {answer.lifetime} s")
+            raise AnswerError(f"the router was asked to remove {_name(entry)}, but says that it keeps it for {answer.lifetime} s")
         self._forget(record)
 
     def has_room(self, entry: Entry) -> bool:
@@ -231,12 +257,30 @@ class RecordedGateway(Gateway):
     def _others(self, entry: Entry) -> Records:
         return [record for record in self._records() if _inside(record) == _inside(entry) and record.external_port != entry.external_port]
 
+    def _fresh(self, entry: Entry) -> Record:
+        return Record(
+            method=self.method,
+            gateway=self._address,
+            protocol=entry.protocol,
+            external_port=entry.external_port,
+            requested=entry.external_port,
+            internal_client=entry.internal_client,
+            internal_port=entry.internal_port,
+            description=entry.description,
+            nonce=self._nonce(entry),
+            unsure=True,
+            **self._end(entry.lease or _DAY),
+        )
+
     def _map(self, record: Record, lifetime: int) -> Answer:
         try:
             return self._ask_map(record, lifetime)
         except NoGatewayError as error:
             # It was there a moment ago, so this is a write that failed.
-            raise GatewayError(f"{record.protocol} port {record.external_port}: {error}") from error
+            raise AnswerError(f"{record.protocol} port {record.external_port}: {error}") from error
+
+    def _wait(self) -> float:
+        return min(self._timeout, self._patience.left())
 
     @abstractmethod
     def _open(self) -> None:
@@ -303,7 +347,8 @@ class RecordedGateway(Gateway):
         return next((record for record in self._records() if (record.protocol, record.external_port) == (protocol, external_port)), None)
 
     def _end(self, lifetime: int) -> dict[str, Any]:
-        end = moments.now().after(lifetime)
+        # Longer leases than a day are to be taken for a day (RFC 6887, 15): nobody knows what the router will be by then.
+        end = moments.now().after(min(lifetime, _DAY))
         return {"expires": end.wall, "boot": end.boot, "ends": end.ticks}
 
     def _entry(self, record: Record) -> Entry:
@@ -315,8 +360,10 @@ class RecordedGateway(Gateway):
         )
 
     def _save(self, record: Record, instead_of: Record | None = None) -> None:
-        def change(table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
-            self._clean(table, clocks)
+        restarted = self._restarted
+
+        def change(table: Table, clocks: dict[str, Clock]) -> None:
+            self._clean(table, clocks, restarted)
             if instead_of is not None:
                 table.pop(instead_of.key, None)
             table[record.key] = record
@@ -325,19 +372,21 @@ class RecordedGateway(Gateway):
         self._restarted = False
 
     def _forget(self, record: Record) -> None:
-        def change(table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
-            self._clean(table, clocks)
+        restarted = self._restarted
+
+        def change(table: Table, clocks: dict[str, Clock]) -> None:
+            self._clean(table, clocks, restarted)
             table.pop(record.key, None)
 
         self._store.update(change)
         self._restarted = False
 
-    def _clean(self, table: dict[tuple[str, str, str, int], Record], clocks: dict[str, Clock]) -> None:
+    def _clean(self, table: Table, clocks: dict[str, Clock], restarted: bool) -> None:
         now = moments.now()
         for key, record in list(table.items()):
             if self._over(record, now):
                 del table[key]
-            elif self._restarted and (record.method, record.gateway) == (self.method, self._address):
+            elif restarted and (record.method, record.gateway) == (self.method, self._address):
                 table[key] = replace(record, unsure=True)
         clocks[clock_name(self.method, self._address)] = Clock(self._epoch, self._read_at.wall, self._read_at.boot, self._read_at.ticks)
 
@@ -356,7 +405,7 @@ class NatPmpGateway(RecordedGateway):
         self._note_epoch(answer.epoch)
 
     def _ask(self, request: bytes) -> Answer:
-        return exchange(self._link, self._address, request, packets.read_natpmp, self._timeout)
+        return exchange(self._link, self._address, request, packets.read_natpmp, self._wait())
 
     def _ask_map(self, record: Record, lifetime: int) -> Answer:
         # For a removal the external port must be 0.
@@ -384,15 +433,15 @@ class PcpGateway(RecordedGateway):
         self._note_epoch(answer.epoch)
         # PCP tells the WAN address with a mapping only; most routers speak NAT-PMP at the same port, which tells it without.
         try:
-            told = exchange(self._link, self._address, packets.natpmp_address_request(), packets.read_natpmp, min(self._timeout, 0.7))
-        except NoGatewayError:
+            told = exchange(self._link, self._address, packets.natpmp_address_request(), packets.read_natpmp, min(self._wait(), 0.7))
+        except (NoGatewayError, AnswerError):
             self.tells_wan_address = False
         else:
             self._wan_address = told.external_address
             self.tells_wan_address = told.result in (0, 3)
 
     def _ask(self, request: bytes) -> Answer:
-        return exchange(self._link, self._address, request, packets.read_pcp, self._timeout)
+        return exchange(self._link, self._address, request, packets.read_pcp, self._wait())
 
     def _ask_map(self, record: Record, lifetime: int) -> Answer:
         options = packets.PREFER_FAILURE if lifetime and not self._other_port else b""

@@ -8,8 +8,9 @@ Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -75,6 +76,10 @@ class Clock:
         return Moment(self.time, self.boot, self.ticks).until(now)
 
 
+Table = dict[tuple[str, str, str, int], Record]
+Update = Callable[[Table, dict[str, Clock]], None]
+
+
 class Store:
     """The file. Nothing is created until something is written."""
 
@@ -83,6 +88,11 @@ class Store:
             self._state = StateDir(path)
         except StateError as error:
             raise GatewayError(str(error)) from error
+        #: Which file was read last and what was in it: a run with many mappings reads it many times.
+        self._seen: tuple[tuple[int, ...], list[Record], dict[str, Clock]] | None = None
+        #: While changes are collected: how the file will be, and what makes it so.
+        self._view: tuple[Table, dict[str, Clock]] | None = None
+        self._queue: list[Update] = []
 
     @property
     def state(self) -> StateDir:
@@ -113,23 +123,73 @@ class Store:
 
     def read(self) -> tuple[list[Record], dict[str, Clock]]:
         """Return the records, and the clocks of routers by C(clock_name)."""
-        return _parse(self._read(), self._state.path)
+        if self._view is not None:
+            return list(self._view[0].values()), dict(self._view[1])
+        return self._parsed()
 
-    def update(self, change: Callable[[dict[tuple[str, str, str, int], Record], dict[str, Clock]], None]) -> None:
-        """Change the file under the lock of the state directory."""
+    def _parsed(self) -> tuple[list[Record], dict[str, Clock]]:
+        before = self._signature()
+        if before and self._seen is not None and self._seen[0] == before:
+            return list(self._seen[1]), dict(self._seen[2])
+        records, clocks = _parse(self._read(), self._state.path)
+        if before:
+            # If it was replaced meanwhile, its signature is another one, and it is read again.
+            self._seen = (before, records, clocks)
+        return list(records), dict(clocks)
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Write what changes in this block when it ends, or when C(flush) is called: each time that a disk is waited for takes a while."""
+        if self._view is not None:
+            yield
+            return
+        records, clocks = self.read()
+        self._view = ({record.key: record for record in records}, clocks)
+        try:
+            yield
+        finally:
+            self._view = None
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        queue, self._queue = self._queue, []
+        if queue:
+            self._write(queue)
+
+    def update(self, change: Update) -> None:
+        """Change the file under the lock of the state directory. The change may be made twice, on a copy and on the file."""
+        if self._view is not None:
+            change(*self._view)
+            self._queue.append(change)
+        else:
+            self._write([change])
+
+    def _write(self, changes: list[Update]) -> None:
         try:
             # A run that holds the host for all that it does writes more than once.
             with self._state.lock(nested=True):
-                records, clocks = _parse(self._read(), self._state.path)
+                # Not what is collected, but what others may have written meanwhile.
+                records, clocks = self._parsed()
                 table = {record.key: record for record in records}
-                change(table, clocks)
+                for change in changes:
+                    change(table, clocks)
                 if table:
-                    self._state.write(FILE, {"version": 1, "mappings": [asdict(table[key]) for key in sorted(table)], "routers": _clock_data(clocks)})
+                    rows = [vars(table[key]) for key in sorted(table)]
+                    self._state.write(FILE, {"version": 1, "mappings": rows, "routers": _clock_data(clocks)}, indent=None)
                 else:
                     # Without a mapping there is nothing that a router could have forgotten.
                     self._state.remove(FILE)
         except StateError as error:
             raise GatewayError(str(error)) from error
+
+    def _signature(self) -> tuple[int, ...]:
+        """Return what changes whenever the file is replaced, which is the only way that it changes; empty if it cannot be told."""
+        try:
+            found = os.stat(os.path.join(self._state.path, FILE))
+        except OSError:
+            return ()
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def _read(self) -> Any:
         try:

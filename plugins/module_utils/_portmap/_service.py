@@ -33,6 +33,8 @@ from ._records import Store
 
 METHODS = ("auto", "upnp", "pcp", "natpmp")
 _RECORDED: dict[str, Kind] = {"pcp": PcpGateway, "natpmp": NatPmpGateway}
+#: How often what is to be removed is looked for at most.
+_READINGS = 3
 _MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 60.0
 #: How long to wait for a job of a timer that is at work on this host.
 _LOCK_TIMEOUT = 60.0
@@ -165,10 +167,12 @@ def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
     except BadRequestError as error:
         result.error = str(error)
     except PortmapError as error:
-        result.data["reason"] = str(error)
+        result.data["reason"] = _text(error)
     else:
         result.data["available"] = True
         result.data["mappings"] = [_info_row(entry, host) for entry in entries]
+        if gateway.incomplete:
+            result.warnings.append(f"{gateway.incomplete}: what is shown is not all. A restart of the router clears most tables")
     result.data["elapsed"] = round(time.monotonic() - start, 3)
     return result
 
@@ -185,7 +189,7 @@ def run(request: Request, selection: Selection, check_mode: bool, opener: Opener
                     predicted = {one.name for one in request.wanted} if check_mode and request.renew and result.error is None else ()
                     result.data["kept"] = sorted({*keeping.names, *predicted})
     except (PortmapError, OwnershipError) as error:
-        result.error = str(error)
+        result.error = _text(error)
         if not result.data["mappings"]:
             # It ended before the mappings were judged; each gets its row all the same.
             rows = [Row(one.name, one.protocol, one.external_port, one.port, "error", one.external_port, error=result.error) for one in request.wanted]
@@ -261,10 +265,12 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         result.error = "nothing was changed: " + "; ".join(plan.refusals)
         return
     result.changed = plan.plan.changed
+    if gateway.incomplete:
+        result.warnings.append(f"{gateway.incomplete}: whether more of them are this host's is unknown. A restart of the router clears most tables")
     if check_mode:
         return
     if request.state != "present":
-        _remove(result, plan, gateway, host)
+        _remove(request, result, plan, gateway, host)
         return
     try:
         outcome = make(gateway, plan)
@@ -272,7 +278,7 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         result.changed = not getattr(error, "complete", False)
         for row in plan.rows:
             if row.state != "present":
-                row.state, row.error = "error", str(error)
+                row.state, row.error = "error", _text(error)
         _report(result, plan, gateway, host, {})
         raise
     result.warnings.extend(outcome.warnings)
@@ -304,24 +310,59 @@ def _kept(
     return mappings
 
 
-def _remove(result: Result, plan: MappingPlan, gateway: Gateway, host: Host) -> None:
-    outcome = remove(gateway, plan)
-    failures = outcome.failures
-    result.warnings.extend(outcome.warnings)
+def _remove(request: Request, result: Result, plan: MappingPlan, gateway: Gateway, host: Host) -> None:
+    failures: dict[Entry, str] = {}
+    advice = ""
+    steps, again = plan.steps, plan
+    for _reading in range(_READINGS):
+        outcome = remove(gateway, again)
+        failures.update(outcome.failures)
+        advice = advice or outcome.advice
+        result.warnings.extend(outcome.warnings)
+        if not again.steps and not gateway.piecemeal:
+            break
+        # What others write while a list is read one by one moves it, and something of ours may have been passed over.
+        again = _left_over(request, gateway, host, failures, result)
+        if not again.steps:
+            break
+        steps = [*steps, *again.steps]
+        if request.named is None:
+            plan.rows.extend(again.rows)
     for row in plan.rows:
         if row.entry in failures:
             row.state, row.error = "error", failures[row.entry]
         else:
             row.state, row.entry, row.owner = "absent", None, None
-    result.changed = len(failures) < len(plan.steps)
+    result.plan = replace(plan, steps=steps).plan
+    result.data["plan"] = result.plan.as_data()
+    result.changed = len(failures) < len(steps)
     _report(result, plan, gateway, host, {})
     if failures:
         rest = "; every other mapping was removed" if result.changed else ""
-        raise GatewayError(f"{'; '.join(failures.values())}{rest}")
+        problem = GatewayError(f"{'; '.join(failures.values())}{rest}")
+        problem.advice = advice
+        raise problem
+
+
+def _left_over(request: Request, gateway: Gateway, host: Host, failures: dict[Entry, str], result: Result) -> MappingPlan:
+    try:
+        entries = gateway.list()
+    except GatewayError as error:
+        # Each removal was read back by itself.
+        result.warnings.append(f"whether the router lists more of this host's mappings could not be read in the end: {_text(error)}")
+        return MappingPlan()
+    failed = {entry.key for entry in failures}
+    return plan_absent(request.named, [entry for entry in entries if entry.key not in failed], host, request.originals)
 
 
 def _host(gateway: Gateway) -> Host:
     return Host(gateway.describe().source_address, host_id())
+
+
+def _text(error: PortmapError | OwnershipError) -> str:
+    """Return what happened and what to do about it."""
+    advice = getattr(error, "advice", "")
+    return f"{error}. {advice}" if advice else str(error)
 
 
 def _require_global(gateway: Gateway, data: dict[str, Any]) -> None:
@@ -343,6 +384,8 @@ def read_plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
     """Read what the router holds, and plan from there."""
     entries = gateway.list()
     if request.state != "present":
+        if gateway.incomplete:
+            entries.extend(_named_beyond(request.named, gateway, {entry.key for entry in entries}))
         return plan_absent(request.named, entries, host, request.originals)
     if not gateway.capabilities().lists:
         _check_inside(request.wanted, gateway.describe().method)
@@ -362,6 +405,18 @@ def read_plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
     for row, asked in zip(plan.rows, request.wanted):
         row.requested_external_port = asked.external_port
     return plan
+
+
+def _named_beyond(named: Sequence[Named] | None, gateway: Gateway, listed: set[tuple[str, int]]) -> list[Entry]:
+    """Return what a list that is not whole does not have, as far as its port is known."""
+    if not named or any(one.external_port is None for one in named):
+        raise GatewayError(
+            f"nothing was removed: {gateway.incomplete}, so this host's mappings cannot all be found. Give the external_port of each mapping that shall go, or"
+            " restart the router, which clears most tables"
+        )
+    keys = dict.fromkeys((one.protocol or "tcp", one.external_port or 0) for one in named)
+    found = [gateway.find(*key) for key in keys if key not in listed]
+    return [entry for entry in found if entry is not None]
 
 
 def _check_inside(wanted: Sequence[Wanted], method: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from . import _http_client as http_client
 from ._document import Node, escape_text, parse
-from ._errors import DocumentError, GatewayError, ProtocolError
+from ._errors import AnswerError, DocumentError, ProtocolError
 
 #: What people need to know about the codes that WANIPConnection, WANPPPConnection and routers in the field return.
 HINTS: Mapping[int, str] = {
@@ -61,7 +61,7 @@ def call(
 
     Raises:
         ProtocolError: the router refused and said why.
-        GatewayError: it did not answer, or not in a form that can be used.
+        AnswerError: it did not answer, or not in a form that can be used.
     """
     reply = http_client.post(
         url,
@@ -74,7 +74,7 @@ def call(
         root = parse(reply.body)
     except DocumentError as error:
         if reply.status != 200:
-            raise GatewayError(f"{url} answers {action} with HTTP status {reply.status}") from error
+            raise AnswerError(f"{url} answers {action} with HTTP status {reply.status}") from error
         raise
     code = root.find("errorcode")
     if code is not None:
@@ -82,13 +82,18 @@ def call(
         try:
             number = int(code.text.strip())
         except ValueError:
-            raise GatewayError(f"{url} answers {action} with the unreadable error code {code.text.strip()[:40]!r}") from None
+            raise AnswerError(f"{url} answers {action} with the unreadable error code {code.text.strip()[:40]!r}") from None
         raise ProtocolError(action, number, text.text.strip()[:120] if text else "", HINTS.get(number))
+    if root.find("fault") is not None:
+        # Some firmware leaves out the part that has the code.
+        words = root.find("faultstring")
+        said = " ".join(words.text.split())[:120] if words else ""
+        raise ProtocolError(action, 0, said, "it does not say why; see its own page, or make the forwarding there")
     if reply.status != 200:
-        raise GatewayError(f"{url} answers {action} with HTTP status {reply.status}")
+        raise AnswerError(f"{url} answers {action} with HTTP status {reply.status}")
     answer = root.find(f"{action}Response".lower())
     if answer is None:
-        raise GatewayError(f"{url} answers {action} with something else than {action}Response")
+        raise AnswerError(f"{url} answers {action} with something else than {action}Response")
     return answer
 
 

@@ -50,3 +50,9 @@ def own_home(tmp_path: Path) -> Iterator[Home]:
 def private_home(tmp_path: Path) -> Iterator[Home]:
     """A home whose router has a private WAN address."""
     yield from _home(tmp_path, wan=PRIVATE_WAN)
+
+
+@pytest.fixture(scope="module")
+def fake_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home for all tests of a module, whose router runs no daemon: the fake router takes its place."""
+    yield from _home(tmp_path_factory.mktemp("fake"))

@@ -8,6 +8,7 @@ Needs root, iproute2, nftables and miniupnpd with its nftables backend. Nothing 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -23,7 +24,7 @@ from typing import Any
 
 ROUTER, HOST, NEIGHBOUR = "192.168.77.1", "192.168.77.10", "192.168.77.11"
 GLOBAL_WAN, PRIVATE_WAN = "44.128.1.2", "10.99.0.2"
-NEEDED = ("ip", "nft", "miniupnpd", "upnpc")
+NEEDED = ("ip", "nft", "miniupnpd", "upnpc", "natpmpc")
 
 _counter = itertools.count(1)
 
@@ -178,7 +179,8 @@ class Home:
         if self._daemon is None:
             return
         # It takes two seconds to end by itself, and its rules stay either way.
-        os.kill(self._daemon, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._daemon, signal.SIGKILL)
         deadline = time.monotonic() + 5
         while _runs(self._daemon) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -200,12 +202,16 @@ class Home:
 
     def module(self, name: str, namespace: str | None = None, check_mode: bool = False, **options: Any) -> dict[str, Any]:
         """Run a module as Ansible would, on the host unless said otherwise."""
+        result: dict[str, Any] = json.loads(self.process(name, namespace, check_mode, **options).stdout)
+        return result
+
+    def process(self, name: str, namespace: str | None = None, check_mode: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a module and return its process, which is over."""
         namespace = namespace or self.host
         arguments = {"ANSIBLE_MODULE_ARGS": {"_ansible_check_mode": check_mode, "_ansible_diff": True, "state_dir": str(self.state_dir(namespace)), **options}}
-        command = ["sh", "-ec", _MACHINE_ID, "sh", str(self.directory / f"id-{namespace}"), sys.executable, "-c", _RUNNER, name]
-        output = self.run(namespace, *command, text=json.dumps(arguments), check=False)
-        result: dict[str, Any] = json.loads(output)
-        return result
+        command = ["ip", "netns", "exec", namespace, "sh", "-ec", _MACHINE_ID, "sh", str(self.directory / f"id-{namespace}")]
+        command += [sys.executable, "-c", _RUNNER, name]
+        return subprocess.run(command, input=json.dumps(arguments), capture_output=True, text=True, check=False, errors="replace", timeout=60)
 
     def agent(self, *arguments: str, wall: float = 0, ticks: float = 0, boot: str = "") -> dict[str, Any]:
         """Run the agent on the host as its timer would, by a clock that may be wrong."""

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from html import escape, unescape
 from typing import Any
@@ -19,6 +20,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._des
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import GatewayError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._igd import IgdGateway
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Capabilities, Entry, Gateway, GatewayInfo
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._patience import Patience
 
 SOURCE = "127.0.0.1"
 
@@ -26,10 +28,10 @@ SOURCE = "127.0.0.1"
 class RawServer:
     """Answers every connection with what a function writes; the function gets the request and the connection."""
 
-    def __init__(self, answer: Callable[[bytes, socket.socket], None], host: str = "127.0.0.1") -> None:
+    def __init__(self, answer: Callable[[bytes, socket.socket], None], host: str = "127.0.0.1", listener: socket.socket | None = None) -> None:
         self.requests: list[bytes] = []
         self._answer = answer
-        self._listener = socket.create_server((host, 0))
+        self._listener = listener or socket.create_server((host, 0))
         self.host, self.port = self._listener.getsockname()
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -41,6 +43,9 @@ class RawServer:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        # A thread that waits in accept holds the port until it is woken.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _run(self) -> None:
@@ -93,7 +98,7 @@ class FakeIgd:
         calls: the actions that were asked for, with their arguments in order.
     """
 
-    def __init__(self, version: int = 2) -> None:
+    def __init__(self, version: int = 2, listener: socket.socket | None = None) -> None:
         self.version = version
         self.service = f"urn:schemas-upnp-org:service:WANIPConnection:{version}"
         self.entries: dict[tuple[str, int], dict[str, str]] = {}
@@ -102,7 +107,7 @@ class FakeIgd:
         self.calls: list[tuple[str, list[tuple[str, str]]]] = []
         self.wan: str = "44.128.1.2"
         self.status = "Connected"
-        self.server = RawServer(self._answer)
+        self.server = RawServer(self._answer, listener=listener)
 
     def __enter__(self) -> FakeIgd:
         return self
@@ -110,10 +115,10 @@ class FakeIgd:
     def __exit__(self, *_exc: object) -> None:
         self.server.__exit__()
 
-    def gateway(self) -> IgdGateway:
+    def gateway(self, patience: Patience | None = None) -> IgdGateway:
         """Return the client that is tested."""
         description = Description(self.server.url, "Fake", (Service(self.service, http_client.Url(self.server.host, self.server.port, "/ctl")),))
-        return IgdGateway.open(description, "lo", SOURCE, lambda address: True)
+        return IgdGateway.open(description, "lo", SOURCE, lambda address: True, patience)
 
     def put(self, protocol: str, port: int, client: str, internal: int, description: str = "", lease: int = 0) -> None:
         self.entries[(protocol, port)] = {"client": client, "port": str(internal), "description": description, "lease": str(lease), "enabled": "1"}

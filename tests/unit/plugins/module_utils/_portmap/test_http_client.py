@@ -123,7 +123,9 @@ def test_a_flood_is_dropped(head: bytes) -> None:
         http_client.get(server.url)
 
 
-@pytest.mark.parametrize("data", [b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1000, b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + b"x" * 900, b"x" * 1000])
+@pytest.mark.parametrize(
+    "data", [b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1000, b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + b"x" * 900, b"HTTP/" + b"x" * 1000]
+)
 def test_a_slow_sender_cannot_stretch_the_deadline(data: bytes) -> None:
     start = time.monotonic()
     with RawServer(lambda request, connection: drip(connection, data)) as server, pytest.raises(GatewayError, match="did not answer within"):
@@ -141,6 +143,25 @@ def test_a_sender_that_falls_silent_cannot_stretch_the_deadline() -> None:
     with RawServer(start_late) as server, pytest.raises(GatewayError, match="did not answer within"):
         http_client.get(server.url, timeout=0.7)
     assert time.monotonic() - start < 1.0
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "x" * 500])
+def test_an_encoding_that_was_not_asked_for(encoding: str) -> None:
+    answer = reply(b"\x1f\x8b\x08", head=f"Content-Encoding: {encoding}\r\n")
+    with RawServer(lambda request, connection: connection.sendall(answer)) as server, pytest.raises(GatewayError, match=encoding[:40]) as caught:
+        http_client.get(server.url)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_page_without_a_head_is_dropped_at_once() -> None:
+    def page(_request: bytes, connection: socket.socket) -> None:
+        connection.sendall(b"<html>")
+        time.sleep(2)
+
+    start = time.monotonic()
+    with RawServer(page) as server, pytest.raises(GatewayError, match="does not answer with HTTP"):
+        http_client.get(server.url)
+    assert time.monotonic() - start < 1
 
 
 @pytest.mark.parametrize("data", [b"", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"])

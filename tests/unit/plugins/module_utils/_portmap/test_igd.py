@@ -12,14 +12,27 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _http_client as http_client
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _igd
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._description import Description, Service
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import BadRequestError, GatewayError, ProtocolError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._igd import IgdGateway
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Entry
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._patience import Patience
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._portmap.fake_igd import SOURCE, FakeIgd, RawServer
 
 WEB = Entry("tcp", 80, SOURCE, 8080, "hs:01234567:web", True, 604800)
+
+
+class Clock:
+    """Goes on only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
 
 
 @pytest.fixture(params=[1, 2])
@@ -81,7 +94,19 @@ def test_the_list_at_once_is_one_request_for_each_protocol(igd2: FakeIgd) -> Non
     assert len(entries) == 100
     assert {entry.lease for entry in entries} == {3600}
     assert igd2.actions().count("GetListOfPortMappings") == 2
-    assert "GetGenericPortMappingEntry" not in igd2.actions()
+    # Whether there is a hundred and first one.
+    assert igd2.actions().count("GetGenericPortMappingEntry") == 1
+
+
+def test_a_long_list_is_never_asked_for_at_once(igd2: FakeIgd) -> None:
+    # Daemons in the field crash.
+    for number in range(101):
+        igd2.put("TCP" if number % 2 else "UDP", 1000 + number, "192.168.1.9", 80)
+    gateway = igd2.gateway()
+    assert len(gateway.list()) == 101
+    assert "GetListOfPortMappings" not in igd2.actions()
+    assert gateway.piecemeal
+    assert not gateway.incomplete
 
 
 @pytest.mark.parametrize("code", [401, 402, 501, 606])
@@ -115,14 +140,53 @@ def test_a_list_without_an_end_is_cut() -> None:
         gateway = igd.gateway()
         assert len(gateway.list()) == 1
         assert igd.actions().count("GetGenericPortMappingEntry") == 512
+        assert gateway.incomplete
 
 
-def test_a_slow_list_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_igd, "_MAX_LISTING_TIME", -1.0)
+def test_a_slow_list_is_given_up() -> None:
     with FakeIgd(1) as igd:
-        igd.put("TCP", 80, "192.168.1.9", 80)
-        with pytest.raises(GatewayError, match="to list its mappings"):
-            igd.gateway().list()
+        for number in range(100):
+            igd.put("TCP", 80 + number, "192.168.1.9", 80)
+        clock = Clock()
+        gateway = igd.gateway(Patience(3.0, clock))
+        igd.hook = lambda action, arguments: clock.pass_by(0.2)
+        with pytest.raises(GatewayError, match=r"\(15 until then\): the router is too slow: it did not get done within 3 s; if .* set timeout higher"):
+            gateway.list()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_port_that_was_given_instead_is_given_back(version: int) -> None:
+    with FakeIgd(version) as igd:
+        # Made earlier, and by others: these stay.
+        igd.put("TCP", 8000, SOURCE, 8080, WEB.description)
+        igd.put("TCP", 8001, "192.168.1.9", 8080, "camera")
+        gateway = igd.gateway()
+        gateway.list()
+
+        def elsewhere(action: str, arguments: dict[str, str]) -> str | None:
+            if action != "AddPortMapping":
+                return None
+            igd.put("TCP", 1024, arguments["NewInternalClient"], int(arguments["NewInternalPort"]), arguments["NewPortMappingDescription"])
+            return igd.response(action)
+
+        igd.hook = elsewhere
+        with pytest.raises(GatewayError, match="list does not have it; it gave port 1024 instead, which was given back"):
+            gateway.add(WEB)
+        assert sorted(igd.entries) == [("TCP", 8000), ("TCP", 8001)]
+        igd.faults["DeletePortMapping"] = 606
+        with pytest.raises(GatewayError, match="port 1024 instead, which could not be given back: .*606"):
+            gateway.add(WEB)
+
+
+def test_a_mapping_for_one_source_only_is_no_mapping(igd: FakeIgd) -> None:
+    gateway = igd.gateway()
+    igd.hook = lambda action, arguments: (
+        igd.response(action, f"<NewRemoteHost>192.0.2.9</NewRemoteHost><NewInternalPort>8080</NewInternalPort><NewInternalClient>{SOURCE}</NewInternalClient>")
+        if action == "GetSpecificPortMappingEntry" and igd.entries
+        else None
+    )
+    with pytest.raises(GatewayError, match="for 192.0.2.9 only"):
+        gateway.add(WEB)
 
 
 @pytest.mark.parametrize(
@@ -259,10 +323,30 @@ def test_nonsense_is_never_sent(igd2: FakeIgd, change: dict[str, object]) -> Non
     gateway = igd2.gateway()
     igd2.calls.clear()
     bad = replace(WEB, **change)  # type: ignore[arg-type]
-    for operation in (gateway.add, gateway.delete):
-        with pytest.raises(BadRequestError):
-            operation(bad)
+    with pytest.raises(BadRequestError):
+        gateway.add(bad)
     assert igd2.calls == []
+
+
+@pytest.mark.parametrize("change", [{"external_port": 0}, {"external_port": 65536}, {"protocol": "sctp"}])
+def test_nonsense_in_the_list_cannot_be_removed(igd2: FakeIgd, change: dict[str, object]) -> None:
+    gateway = igd2.gateway()
+    igd2.calls.clear()
+    with pytest.raises(GatewayError, match="the router's own page"):
+        gateway.delete(replace(WEB, **change))  # type: ignore[arg-type]
+    assert igd2.calls == []
+
+
+def test_a_fault_without_a_code(igd2: FakeIgd) -> None:
+    gateway = igd2.gateway()
+    fault = "<S:Envelope><S:Body><S:FAULT><faultCode>s:Client</faultCode><faultString>no &amp; no</faultString></S:FAULT></S:Body></S:Envelope>"
+    igd2.hook = lambda action, arguments: fault if action == "AddPortMapping" else None
+    with pytest.raises(GatewayError, match=r"refuses AddPortMapping without an error code \(no & no\)"):
+        gateway.add(WEB)
+    # The list decides where a router cannot be asked for one.
+    igd2.hook = lambda action, arguments: fault if action == "GetSpecificPortMappingEntry" else None
+    assert gateway.find("tcp", 80) is None
+    assert gateway.add(WEB) == WEB
 
 
 def test_what_is_sent_is_escaped(igd2: FakeIgd) -> None:
@@ -308,17 +392,30 @@ def test_the_best_of_several_services_is_used() -> None:
         assert two.describe().wan_address == "10.0.0.2"
 
 
-def test_services_that_do_not_answer_cost_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_igd, "_MAX_OPENING_TIME", 0.3)
-    with RawServer(lambda request, connection: time.sleep(0.2)) as server:
+def test_services_that_do_not_answer_cost_a_bounded_time() -> None:
+    patience = Patience()
+    patience._end = time.monotonic() + 0.5
+    with RawServer(lambda request, connection: time.sleep(2)) as server:
         services = tuple(
             Service("urn:schemas-upnp-org:service:WANIPConnection:1", http_client.Url(server.host, server.port, f"/{number}")) for number in range(16)
         )
         start = time.monotonic()
         with pytest.raises(GatewayError):
-            IgdGateway.open(Description(server.url, "Fake", services), "lo", SOURCE, lambda address: True)
+            IgdGateway.open(Description(server.url, "Fake", services), "lo", SOURCE, lambda address: True, patience)
         assert time.monotonic() - start < 1
-        assert len(server.requests) < 4
+        assert 2 <= len(server.requests) < 8
+
+
+def test_a_service_that_does_not_answer_leaves_time_for_the_next() -> None:
+    patience = Patience()
+    patience._end = time.monotonic() + 1.0
+    with RawServer(lambda request, connection: time.sleep(2)) as silent, FakeIgd(1) as igd:
+        services = (
+            Service("urn:schemas-upnp-org:service:WANIPConnection:1", http_client.Url(silent.host, silent.port, "/x")),
+            Service(igd.service, http_client.Url(igd.server.host, igd.server.port, "/ctl")),
+        )
+        chosen = IgdGateway.open(Description(silent.url, "Fake", services), "lo", SOURCE, lambda address: True, patience)
+        assert chosen.describe().wan_address == "44.128.1.2"
 
 
 def test_a_router_without_status_actions() -> None:

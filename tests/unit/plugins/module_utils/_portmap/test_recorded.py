@@ -11,6 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._lin
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Entry, Wanted
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._packets import Answer
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._recorded import NatPmpGateway, PcpGateway, RecordedGateway, exchange
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._records import FILE, Store
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._records import FILE, Record, Store
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import Request, Result, Selection, run
 
 LINK = Link("eth0", "192.168.1.10", "192.168.1.1", (ipaddress.IPv4Network("192.168.1.0/24"),))
@@ -365,3 +366,69 @@ def test_a_closed_port_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(NoGatewayError, match="is closed"):
         exchange(LOOPBACK, "127.0.0.1", b"\0\0", packets.read_natpmp, 3.0)
     assert time.monotonic() - start < 1
+
+
+def test_what_another_process_writes_is_seen(tmp_path: Path) -> None:
+    one, other = Store(str(tmp_path)), Store(str(tmp_path))
+    record = Record("pcp", "192.0.2.1", "tcp", 80, 80, "192.0.2.9", 8080, "hs:01234567:web", "00" * 12, 2e9)
+    one.update(lambda table, clocks: table.update({record.key: record}))
+    assert other.read() == one.read() == ([record], {})
+    other.update(lambda table, clocks: table.update({record.key: replace(record, unsure=True)}))
+    assert [found.unsure for found in one.read()[0]] == [True]
+    # What a caller does with its copy is its own affair.
+    one.read()[0].clear()
+    assert len(one.read()[0]) == 1
+    other.update(lambda table, clocks: table.clear())
+    assert one.read() == ([], {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_is_recorded_before_the_first_is_asked_for(router: Router, kind: type[RecordedGateway], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[int] = []
+    real = Store._write
+    monkeypatch.setattr(Store, "_write", lambda store, changes: (writes.append(len(changes)), real(store, changes))[1])
+    on_disk: list[list[Record]] = []
+
+    def look(request: bytes) -> Answer | None:
+        if request[:2] == b"\2\1" or request[:2] in (b"\0\1", b"\0\2"):
+            on_disk.append(Store(str(tmp_path)).read()[0])
+        return None
+
+    router.override = look
+    wanted = [Wanted(f"s{number}", "tcp", 1000 + number, 2000 + number) for number in range(20)]
+    assert present(kind, tmp_path, *wanted).changed
+    assert {len(records) for records in on_disk} == {20}
+    assert {record.unsure for records in on_disk for record in records} == {True}
+    after = Store(str(tmp_path)).read()[0]
+    assert [record.unsure for record in after] == [False] * 20
+    # Whoever is killed in the middle knows what to remove.
+    assert {record.nonce for record in after} == {record.nonce for record in on_disk[0]}
+    assert len(writes) == 2
+    assert absent(kind, tmp_path).changed
+    assert router.mappings == {}
+    assert len(writes) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_never_asked_for_is_forgotten(router: Router, kind: type[RecordedGateway], tmp_path: Path) -> None:
+    router.taken = {443}
+    ssh = Wanted("ssh", "tcp", 22, 22)
+    assert present(kind, tmp_path, WEB, TLS, ssh).error is not None
+    assert Store(str(tmp_path)).read() == ([], {})
+    assert not (tmp_path / FILE).exists()
+
+
+def test_what_others_write_during_a_batch_stays(tmp_path: Path) -> None:
+    one, other = Store(str(tmp_path)), Store(str(tmp_path))
+    first = Record("pcp", "192.0.2.1", "tcp", 80, 80, "192.0.2.9", 8080, "hs:01234567:web", "00" * 12, 2e9)
+    second = replace(first, external_port=81)
+    with one.batch():
+        one.update(lambda table, clocks: table.update({first.key: first}))
+        assert one.read()[0] == [first]
+        assert other.read()[0] == []
+        other.update(lambda table, clocks: table.update({second.key: second}))
+    assert one.read()[0] == [first, second]
+    with pytest.raises(KeyError), one.batch():
+        one.update(lambda table, clocks: table.pop(first.key, None))
+        raise KeyError
+    assert other.read()[0] == [second]

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._ownership import OwnershipError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service as service
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import BadRequestError, GatewayError, NoGatewayError
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import AnswerError, BadRequestError, GatewayError, NoGatewayError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._links import Link
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import MAX_LEASE, Entry, Wanted
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._planning import Named
@@ -317,3 +317,93 @@ def test_a_host_whose_next_hop_is_the_providers_asks_nobody(source: str, gateway
         with pytest.raises(NoGatewayError):
             service.open_gateway(selection)
         assert asked == ["eth1"]
+
+
+class Moving(MemoryGateway):
+    """Its first lists pass over one mapping, as one that others write to meanwhile."""
+
+    piecemeal = True
+
+    def __init__(self, entries: list[Entry], lists: int) -> None:
+        super().__init__(entries)
+        self.lists = lists
+
+    def list(self) -> Any:
+        self.lists -= 1
+        return super().list()[1:] if self.lists >= 0 else super().list()
+
+
+@pytest.mark.parametrize("named", [(), (Named("web"), Named("tls"))])
+def test_what_a_moving_list_passed_over_is_removed_too(named: tuple[Named, ...]) -> None:
+    tls = replace(MINE, external_port=8443, internal_port=443, description="hs:01234567:tls")
+    gateway = Moving([MINE, tls], 1)
+    result = absent(gateway, *named)
+    assert result.error is None
+    assert gateway.entries == {}
+    assert [change["name"] for change in result.data["plan"]] == ["tcp 8443", "tcp 80"]
+    assert sorted(row["name"] for row in result.data["mappings"]) == ["tls", "web"]
+    # Also where the first reading had none of ours.
+    gateway = Moving([MINE], 1)
+    assert absent(gateway, *named[:1]).changed
+    assert gateway.entries == {}
+
+
+def test_what_cannot_be_removed_is_not_tried_for_ever() -> None:
+    gateway = MemoryGateway([MINE])
+    tries: list[Entry] = []
+
+    def refuse(operation: str, entry: Entry) -> bool:
+        tries.append(entry)
+        return True
+
+    gateway.refuse = refuse
+    result = absent(gateway)
+    assert result.error == "no delete of 80"
+    assert not result.changed
+    assert len(tries) == 1
+
+
+class Long(MemoryGateway):
+    """Lists some of what it holds and says so."""
+
+    incomplete = "the router lists more than 1 mapping, and no more are read"
+
+
+def test_a_list_that_is_not_whole_is_not_taken_for_whole() -> None:
+    gateway = Long([CAMERA, MINE])
+    gateway.unlisted = {MINE.key}
+    for named in ((), (Named("web"),)):
+        result = absent(gateway, *named)
+        assert result.error is not None
+        assert result.error.startswith("nothing was removed: the router lists more than 1 mapping")
+        assert MINE.key in gateway.entries
+    assert absent(gateway, Named("web", "tcp", 80, 8080)).changed
+    assert list(gateway.entries) == [CAMERA.key]
+    assert any("more than 1 mapping" in warning for warning in present(gateway, WEB).warnings)
+    assert any("not all" in warning for warning in run_info(Selection(), lambda selection: gateway).warnings)
+
+
+def test_what_the_router_made_of_it_is_taken_back() -> None:
+    class Bent(MemoryGateway):
+        def add(self, entry: Entry) -> Entry:
+            kept = super().add(replace(entry, internal_port=4464))
+            raise AnswerError(f"it holds {kept.internal_port}")
+
+    gateway = Bent()
+    result = present(gateway, WEB)
+    assert gateway.entries == {}
+    assert result.error is not None
+    assert result.error.startswith("it holds 4464. The router holds what it held before; 1 earlier change of this run was taken back. Restart the router")
+
+
+def test_a_listed_mapping_of_ours_that_cannot_be_named_does_not_keep_the_others() -> None:
+    class Strict(MemoryGateway):
+        def delete(self, entry: Entry) -> None:
+            if entry.external_port == 0:
+                raise BadRequestError("port 0")
+            super().delete(entry)
+
+    gateway = Strict([replace(MINE, external_port=0), MINE])
+    result = absent(gateway)
+    assert result.error == "port 0; every other mapping was removed"
+    assert list(gateway.entries) == [("tcp", 0)]
