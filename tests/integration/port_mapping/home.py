@@ -148,6 +148,10 @@ class Home:
             for name in (self.host, self.neighbour):
                 shutil.rmtree(self.state_dir(name), ignore_errors=True)
         text = _CONFIGURATION.format(directory=self.directory, extra="\n".join(extra), first_port=first_port, **_yes(recorded=recorded, upnp=upnp))
+        self.start_configured(text, upnp)
+
+    def start_configured(self, text: str, upnp: bool) -> None:
+        """Start miniupnpd with a configuration of one's own."""
         configuration, pid_file = self.directory / "miniupnpd.conf", self.directory / "miniupnpd.pid"
         configuration.write_text(text)
         pid_file.unlink(missing_ok=True)
