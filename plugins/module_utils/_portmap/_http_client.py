@@ -38,8 +38,13 @@ class Url:
     port: int
     path: str
 
+    @property
+    def netloc(self) -> str:
+        """Host and port, as they stand in an address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
-        return f"http://{self.host}:{self.port}{self.path}"
+        return f"http://{self.netloc}{self.path}"
 
 
 @dataclass(frozen=True)
@@ -102,16 +107,21 @@ def post(url: Url, headers: Mapping[str, str], body: bytes, source: str | None =
     return _exchange("POST", url, headers, body, source, timeout)
 
 
+def request(method: str, url: Url, headers: Mapping[str, str], source: str | None = None, timeout: float = TIMEOUT) -> Reply:
+    """Send a request without a body. A header C(Host) takes the place of the router's own address, to see whether it looks at it."""
+    return _exchange(method, url, headers, b"", source, timeout)
+
+
 def _exchange(method: str, url: Url, headers: Mapping[str, str], body: bytes, source: str | None, timeout: float) -> Reply:
     deadline = time.monotonic() + timeout
     lines = [
         f"{method} {url.path} HTTP/1.1",
-        f"Host: {url.host}:{url.port}",
+        f"Host: {headers.get('Host', url.netloc)}",
         "User-Agent: homeserver.hardening UPnP/1.1",
         "Accept-Encoding: identity",
         "Connection: close",
     ]
-    lines.extend(f"{name}: {value}" for name, value in headers.items())
+    lines.extend(f"{name}: {value}" for name, value in headers.items() if name != "Host")
     if method == "POST":
         lines.append(f"Content-Length: {len(body)}")
     if any("\r" in line or "\n" in line for line in lines):

@@ -87,7 +87,8 @@ def pcp_map_request(client: str, protocol: str, internal_port: int, external_por
     if len(nonce) != 12:
         raise PacketError(f"a nonce has 12 bytes, not {len(nonce)}")
     header = struct.pack("!BBHI", 2, PCP_MAP, 0, lifetime) + _mapped(client)
-    return header + nonce + struct.pack("!B3xHH", _IP_PROTOCOL[protocol], internal_port, external_port) + _mapped("0.0.0.0") + options
+    external = _mapped("::" if ":" in client else "0.0.0.0")
+    return header + nonce + struct.pack("!B3xHH", _IP_PROTOCOL[protocol], internal_port, external_port) + external + options
 
 
 def read_natpmp(request: bytes, data: bytes) -> Answer:
@@ -159,7 +160,8 @@ def _length(data: bytes, least: int) -> None:
 
 
 def _mapped(address: str) -> bytes:
-    return b"\0" * 10 + b"\xff\xff" + ipaddress.IPv4Address(address).packed
+    parsed = ipaddress.ip_address(address)
+    return parsed.packed if parsed.version == 6 else b"\0" * 10 + b"\xff\xff" + parsed.packed
 
 
 def _address(data: bytes) -> str | None:

@@ -162,6 +162,10 @@ class Home:
         if not any(line.startswith("system_uptime") for line in extra):
             extra = ["system_uptime=no", *extra]
         text = _CONFIGURATION.format(directory=self.directory, extra="\n".join(extra), first_port=first_port, **_yes(recorded=recorded, upnp=upnp))
+        self.start_configured(text, upnp)
+
+    def start_configured(self, text: str, upnp: bool) -> None:
+        """Start miniupnpd with a configuration of one's own."""
         configuration, pid_file = self.directory / "miniupnpd.conf", self.directory / "miniupnpd.pid"
         configuration.write_text(text)
         pid_file.unlink(missing_ok=True)

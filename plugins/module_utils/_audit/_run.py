@@ -1,0 +1,507 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The audit from one side: ask, then judge.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .._address._classify import InvalidAddress, classify, is_publishable
+from .._address._interfaces import NetlinkError, Network, read_network
+from .._ownership import OwnershipError, host_id, make_tag
+from .._portmap import _http_client as http_client
+from .._portmap import _packets as packets
+from .._portmap import _soap as soap
+from .._portmap._description import Description, Service
+from .._portmap._discovery import PORT, check_address, is_location, search_message
+from .._portmap._errors import BadRequestError, GatewayError, ProtocolError
+from .._portmap._igd import IgdGateway
+from .._portmap._links import Link, read_links
+from .._portmap._records import Store
+from .._state import DEFAULT_DIRECTORY
+from . import _wire as wire
+from ._census import at, census
+from ._document import IPV6_FIREWALL, MAPS_PORTS, NoDescriptionError, actions
+from ._doors import PORTS, knock
+from ._judge import devices_data, judge_lan, judge_wan
+from ._mappings import mappings_data
+from ._model import (
+    ANSWERED,
+    REFUSED,
+    UNSENT,
+    Attempt,
+    Contact,
+    Deletion,
+    Device,
+    Door,
+    Former,
+    LanView,
+    Pinholes,
+    Reply,
+    ServiceInfo,
+    Subscription,
+    Table,
+    WanView,
+)
+from ._writes import LEASE, TARGET_OUTSIDE, Writer, pinhole, subscribe
+
+_MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 30.0
+_END_OF_LIST = (713, 714)
+#: What nobody should find open on an address of a home by accident.
+_IPV6_PORTS = (22, 23, 139, 445, 3389, 5900, 8080)
+#: The router is one hop away: after so many seconds it does not answer a question of its own.
+_UNICAST = 1.5
+_THREADS = 8
+_MAX_ADDRESSES = 16
+
+
+@dataclass(frozen=True)
+class LanOptions:
+    """What the audit from inside was asked for."""
+
+    gateway: str | None = None
+    interface: str | None = None
+    active: bool = False
+    check_mode: bool = False
+    known_clients: Sequence[str] = ()
+    outside: Mapping[str, Any] = field(default_factory=dict)
+    former: Sequence[Former] = ()
+    probes: Sequence[Mapping[str, Any]] = ()
+    timeout: float = 3.0
+    state_dir: str = DEFAULT_DIRECTORY
+
+
+@dataclass(frozen=True)
+class WanOptions:
+    """What the audit from outside was asked for."""
+
+    addresses: Sequence[str] = ()
+    location_ports: Sequence[int] = ()
+    location_paths: Sequence[str] = ()
+    timeout: float = 3.0
+
+
+@dataclass(frozen=True)
+class _Router:
+    """A device that maps ports, ready to be asked."""
+
+    device: Device
+    gateway: IgdGateway
+    service: ServiceInfo
+    control: http_client.Url
+    source: str
+
+
+def run_lan(options: LanOptions) -> dict[str, Any]:
+    """Return what the module returns for side lan."""
+    start = time.monotonic()
+    _check(options.timeout)
+    outside = check_outside(options.outside)
+    known = [_ipv4(client) for client in options.known_clients]
+    view = LanView(
+        active=options.active,
+        check_mode=options.check_mode,
+        known_clients=tuple(known),
+        host_id=_host_id(),
+        former=tuple(options.former),
+        probes=tuple(dict(row) for row in options.probes),
+        outside=outside,
+    )
+    view = _look(view, options)
+    return _result([check.as_data() for check in judge_lan(view)], "lan", start, view)
+
+
+def run_wan(options: WanOptions) -> dict[str, Any]:
+    """Return what the module returns for side wan."""
+    start = time.monotonic()
+    _check(options.timeout)
+    addresses = []
+    for text in options.addresses:
+        try:
+            addresses.append(classify(text).address)
+        except InvalidAddress as error:
+            raise BadRequestError(f"addresses: {error}") from error
+    addresses = list(dict.fromkeys(addresses))[:_MAX_ADDRESSES]
+    for port in options.location_ports:
+        if not 1 <= port <= 65535:
+            raise BadRequestError(f"location_ports: {port} is out of the range 1 to 65535")
+    for path in options.location_paths:
+        if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
+            raise BadRequestError(f"location_paths: {path!r} is not a path: give what follows host and port in a description's address, such as /rootDesc.xml")
+    view = _look_from_outside(addresses, options)
+    return _result([check.as_data() for check in judge_wan(view)], "wan", start, None)
+
+
+def _result(checks: list[dict[str, Any]], side: str, start: float, view: LanView | None) -> dict[str, Any]:
+    return {
+        "side": side,
+        "checks": checks,
+        "findings": [{"check": check["id"], "vantage": check["vantage"], **row} for check in checks for row in check["findings"]],
+        "gateways": devices_data(view.devices) if view else [],
+        "mappings": mappings_data(view) if view else [],
+        "location_ports": sorted({url.port for url in _locations(view)}) if view else [],
+        "location_paths": sorted({url.path for url in _locations(view)}) if view else [],
+        "left": _left(view) if view else [],
+        "elapsed": round(time.monotonic() - start, 3),
+    }
+
+
+def _locations(view: LanView) -> list[http_client.Url]:
+    urls = []
+    for device in view.igds:
+        if not device.elsewhere:
+            try:
+                urls.append(http_client.parse_url(device.location))
+            except GatewayError:
+                continue
+    return urls
+
+
+def check_outside(outside: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of a run from outside, or say what is wrong with it. An empty one means that there is none."""
+    if not outside or outside.get("skipped"):
+        return {}
+    checks = outside.get("checks")
+    wanted = ("id", "status", "evidence", "findings")
+    if outside.get("side") != "wan" or not isinstance(checks, list) or not all(isinstance(row, dict) and all(key in row for key in wanted) for row in checks):
+        raise BadRequestError("outside is not the result of a run with side: wan: register that run, delegated to a host outside, and give what was registered")
+    return {"checks": checks}
+
+
+def _check(timeout: float) -> None:
+    if not _MIN_TIMEOUT <= timeout <= _MAX_TIMEOUT:
+        raise BadRequestError(f"timeout {timeout:g} is out of the range {_MIN_TIMEOUT:g} to {_MAX_TIMEOUT:g} seconds")
+
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise BadRequestError(f"known_clients: {text!r} is not an IPv4 address: give the addresses of your own devices in the LAN") from None
+
+
+def _host_id() -> str:
+    try:
+        return host_id()
+    except OwnershipError:
+        # Then nothing is ours; the audit goes on.
+        return ""
+
+
+# From inside
+
+
+def _links(options: LanOptions) -> tuple[list[Link], str | None, http_client.Url | None]:
+    location = None
+    address = None
+    if options.gateway and is_location(options.gateway):
+        try:
+            location = http_client.parse_url(options.gateway)
+        except GatewayError as error:
+            raise BadRequestError(f"gateway {error}") from error
+        address = location.host
+    elif options.gateway:
+        address = check_address(options.gateway)
+    links = read_links(options.interface or None, address, shown=options.gateway)
+    if address is None and not options.interface:
+        # Where this host itself has a global address, the next hop is the provider's, and none of our business.
+        links = [link for link in links if not is_publishable(link.source)]
+    return links, address, location
+
+
+def _look(view: LanView, options: LanOptions) -> LanView:
+    links, address, location = _links(options)
+    if not links:
+        return replace(view, no_lan="no_lan")
+    link = links[0]
+    gateway = address or link.gateway or ""
+    # First, one at a time and before the census: routers send only a few refusals per second, and theirs are answers.
+    ssdp = _search(gateway, link, options.timeout)
+    inside = _pmp(gateway, link.source, options.timeout)
+    devices = census(links, address, options.timeout, ssdp == REFUSED)
+    if location is not None and str(location) not in {device.location for device in devices}:
+        devices.append(at(location, link, address))
+    sources = {one.interface: one.source for one in links}
+    routers = [router for device in devices if device.igd and (router := _open(device, sources.get(device.interface, link.source))) is not None]
+    doors: list[Door] = []
+    if gateway and not any(device.default_gateway for device in devices):
+        doors = knock(gateway, PORTS, (), min(options.timeout, 2.0), link.source)
+    tables = [_table(router) for router in routers] + [Table(door.address, reason="not_announced") for door in doors if door.soap == ANSWERED]
+    view = replace(
+        view,
+        source=link.source,
+        networks=tuple(str(network) for network in link.networks),
+        gateway=gateway,
+        devices=tuple(devices),
+        multicast_answered=any("multicast" in device.via for device in devices),
+        gateway_ssdp=ssdp,
+        gateway_doors=tuple(doors),
+        inside=tuple(inside),
+        tables=tuple(tables),
+        listening=wire.listening(),
+        alive=_alive(tables, link),
+    )
+    writing = options.active and not options.check_mode
+    attempts: list[Attempt] = []
+    skipped: dict[str, str] = {}
+    if writing:
+        for router in routers:
+            attempts += _attempts(router, view, link, skipped)
+    subscriptions: list[Subscription] = []
+    if writing:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for rows in pool.map(lambda device: subscribe(device, sources.get(device.interface, link.source)), devices):
+                subscriptions += rows
+    return replace(
+        view,
+        attempts=tuple(attempts),
+        not_attempted=skipped,
+        subscriptions=tuple(subscriptions),
+        deletions=tuple(_deletion(router, writing) for router in routers),
+        pinholes=_pinholes(view, link.interface, options, writing),
+    )
+
+
+def _search(gateway: str, link: Link, timeout: float) -> str:
+    if not gateway:
+        return UNSENT
+    return wire.ask(gateway, PORT, search_message("ssdp:all", gateway), "ssdp:all", min(timeout, _UNICAST), link.source, one_will_do=True).state
+
+
+def _pmp(gateway: str, source: str, timeout: float) -> list[Reply]:
+    if not gateway:
+        return []
+    questions = (("natpmp", packets.natpmp_address_request()), ("pcp", packets.pcp_announce_request(source)))
+    return [wire.ask(gateway, packets.PORT, datagram, name, min(timeout, _UNICAST), source, one_will_do=True) for name, datagram in questions]
+
+
+def _open(device: Device, source: str) -> _Router | None:
+    """Return the best service of a device that maps ports."""
+    services = [(Service(one.service_type, one.control), one) for one in device.services if one.control is not None and MAPS_PORTS.search(one.service_type)]
+    if not services or device.elsewhere:
+        return None
+    services.sort(key=lambda pair: pair[0].rank)
+    description = Description(http_client.parse_url(device.location), device.product, tuple(pair[0] for pair in services))
+    try:
+        gateway = IgdGateway.open(description, device.interface, source, is_publishable)
+    except GatewayError:
+        return None
+    chosen = next(pair for pair in services if pair[0].service_type == gateway.describe().service_type)
+    return _Router(device, gateway, chosen[1], chosen[0].control, source)
+
+
+def _table(router: _Router) -> Table:
+    """Read the table. A refusal of the first entry is not the end of an empty list."""
+    code = 0
+    try:
+        soap.call(router.control, router.service.service_type, "GetGenericPortMappingEntry", [("NewPortMappingIndex", "0")], router.source)
+        first = True
+    except ProtocolError as error:
+        first, code = False, error.code
+    except GatewayError:
+        return Table(router.device.address, reason="no_answer")
+    try:
+        entries = router.gateway.list()
+    except GatewayError:
+        return Table(router.device.address, reason="no_answer", code=code)
+    if entries:
+        return Table(router.device.address, tuple(entries))
+    if first:
+        return Table(router.device.address, reason="table_contradicts_itself")
+    return Table(router.device.address, reason="" if code in _END_OF_LIST else "table_not_shown", code=code)
+
+
+def _alive(tables: Sequence[Table], link: Link) -> dict[str, bool]:
+    clients = {entry.internal_client for table in tables for entry in table.entries}
+    local = [client for client in sorted(clients) if client != link.source and _reaches(link, client)]
+    return wire.answers_arp(link.interface, link.source, local) if local else {}
+
+
+def _reaches(link: Link, client: str) -> bool:
+    try:
+        return link.reaches(client)
+    except ValueError:
+        return False
+
+
+def _attempts(router: _Router, view: LanView, link: Link, skipped: dict[str, str]) -> list[Attempt]:
+    tag = make_tag(view.host_id, "audit") if view.host_id else "homeserver audit"
+    writer = Writer(router.gateway, router.control, router.service.service_type, router.device.address, router.source, tag)
+    rows = []
+    unused = _unused(view, link)
+    if unused is None:
+        skipped["third_party"] = "no_unused_address"
+    else:
+        rows.append(writer.attempt("third_party", unused))
+    rows.append(writer.attempt("outside", TARGET_OUTSIDE))
+    rows.append(writer.attempt("router", router.device.address))
+    rows.append(writer.attempt("loopback", "127.0.0.1"))
+    rows.append(writer.attempt("low_port", router.source, low=True))
+    return rows
+
+
+def _unused(view: LanView, link: Link) -> str | None:
+    """Return an address of the LAN that nobody has, as far as can be seen: nothing mentions it, and nobody answers for it."""
+    clients = {entry.internal_client for table in view.tables for entry in table.entries}
+    taken = {*clients, *view.known_clients, view.gateway, link.source, *(device.address for device in view.devices), *wire.neighbours()}
+    for network in link.networks:
+        candidates = wire.unused_candidates(str(network), link.source, taken, random.randrange(256))
+        answers = wire.answers_arp(link.interface, link.source, candidates) if candidates else {}
+        free = [candidate for candidate in candidates if not answers.get(candidate)]
+        if free:
+            return free[0]
+    return None
+
+
+def _deletion(router: _Router, writing: bool) -> Deletion:
+    product = f"{router.device.server} {router.device.http_server} {router.device.product}".strip()[:200]
+    described = None
+    if router.service.scpd is not None:
+        try:
+            reply = http_client.get(router.service.scpd, router.source)
+            described = "DeletePortMappingRange" in actions(reply.body) if reply.status == 200 else None
+        except (GatewayError, NoDescriptionError):
+            described = None
+    answered, code = None, 0
+    if writing:
+        answered, code = Writer(router.gateway, router.control, router.service.service_type, router.device.address, router.source, "").range_action()
+    return Deletion(router.device.address, product, described, answered, code)
+
+
+def _pinholes(view: LanView, interface: str, options: LanOptions, writing: bool) -> Pinholes:
+    firewall: dict[str, bool | None] = {"newfirewallenabled": None, "newinboundpinholeallowed": None}
+    for device in view.devices:
+        for service in device.services:
+            if device.default_gateway and service.control is not None and IPV6_FIREWALL.search(service.service_type):
+                try:
+                    answer = soap.call(service.control, service.service_type, "GetFirewallStatus", (), view.source)
+                except GatewayError:
+                    continue
+                for name in ("firewallenabled", "inboundpinholeallowed"):
+                    text = (answer.child_text(name) or answer.child_text(f"new{name}")).lower()
+                    firewall[f"new{name}"] = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text)
+    own, gateway, scope = _ipv6(interface)
+    seen = Pinholes(own, gateway, firewall["newfirewallenabled"], firewall["newinboundpinholeallowed"])
+    if not own or not gateway:
+        return seen
+    seen = replace(seen, pcp=wire.ask(gateway, packets.PORT, packets.pcp_announce_request(own), "pcp", options.timeout, own, scope, one_will_do=True).state)
+    if not writing or seen.pcp != ANSWERED:
+        return seen
+    kept = _published_22(options.state_dir)
+    if kept:
+        return replace(seen, port_22=kept)
+    state, result, left = pinhole(gateway, scope, own, 22, options.timeout)
+    return replace(seen, port_22=state, result=result, left=left)
+
+
+def _published_22(state_dir: str) -> str:
+    """Whether this host holds a mapping of that port by PCP: asking again, and taking back, would take that away."""
+    try:
+        records, _clocks = Store(state_dir).read()
+    except GatewayError:
+        return "records_unreadable"
+    return "published" if any(22 in (record.internal_port, record.external_port) for record in records) else ""
+
+
+def _ipv6(interface: str, network: Network | None = None) -> tuple[str, str, int]:
+    """Return this host's lasting IPv6 address on an interface, its router there, and the interface's number."""
+    try:
+        network = network or read_network()
+        scope = socket.if_nametoindex(interface)
+    except (NetlinkError, OSError):
+        return "", "", 0
+    routes = [route.gateway for route in network.default_routes if route.family == "ipv6" and route.interface == interface and route.gateway]
+    own = [
+        address
+        for address in network.addresses
+        if address.name == interface and address.family == "ipv6" and not address.temporary and not address.deprecated and not address.tentative
+    ]
+    own = [address for address in own if _routable(address.address)]
+    own.sort(key=lambda address: (not address.publish_candidate, address.dynamic, address.address))
+    gateway = routes[0] if routes else ""
+    return own[0].address if own else "", gateway, scope if gateway.lower().startswith("fe80") else 0
+
+
+def _routable(text: str) -> bool:
+    address = ipaddress.IPv6Address(text)
+    return not (address.is_link_local or address.is_loopback or address in ipaddress.IPv6Network("fc00::/7"))
+
+
+def _left(view: LanView) -> list[dict[str, Any]]:
+    """Return what could not be taken back, and when it ends by itself."""
+    rows: list[dict[str, Any]] = [
+        {
+            "what": "mapping",
+            "address": attempt.gateway,
+            "detail": f"tcp {attempt.external_port} to {attempt.target}:{attempt.external_port}",
+            "ends_in": LEASE,
+        }
+        for attempt in view.attempts
+        if attempt.left
+    ]
+    rows += [{"what": "subscription", "address": row.address, "detail": row.url, "ends_in": 60} for row in view.subscriptions if row.left]
+    if view.pinholes.left:
+        rows.append({"what": "pinhole", "address": view.pinholes.gateway, "detail": f"tcp 22 of {view.pinholes.address}", "ends_in": LEASE})
+    return rows
+
+
+# From outside
+
+
+def _look_from_outside(addresses: Sequence[str], options: WanOptions) -> WanView:
+    ports = list(dict.fromkeys((*options.location_ports, *PORTS)))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        seen = list(pool.map(lambda address: _look_at(address, ports, options), addresses))
+    return WanView(
+        addresses=tuple(addresses),
+        location_ports=tuple(options.location_ports),
+        contacts=tuple(row[0] for row in seen),
+        ssdp=tuple(reply for row in seen for reply in row[1]),
+        pmp=tuple(reply for row in seen for reply in row[2]),
+        doors=tuple(door for row in seen for door in row[3]),
+        ipv6_doors=tuple(door for row in seen for door in row[4]),
+    )
+
+
+def _look_at(address: str, ports: Sequence[int], options: WanOptions) -> tuple[Contact, list[Reply], list[Reply], list[Door], list[Door]]:
+    six = ":" in address
+    # Datagrams one after the other: routers send only a few refusals per second, and theirs are answers.
+    with ThreadPoolExecutor(1) as pool:
+        datagrams = pool.submit(_datagrams, address, options.timeout)
+        doors = knock(address, ports, options.location_paths, options.timeout)
+        ipv6_doors = [Door(address, port, state) for port, state in wire.tcp_states(address, _IPV6_PORTS, options.timeout).items()] if six else []
+        ssdp, pmp = datagrams.result()
+    answering = {door.port for door in (*doors, *ipv6_doors) if door.state in ("open", "closed")}
+    return wire.contact(address, options.timeout / 2, answering), ssdp, pmp, doors, ipv6_doors
+
+
+def _datagrams(address: str, timeout: float) -> tuple[list[Reply], list[Reply]]:
+    six = ":" in address
+    host = f"[{address}]" if six else address
+    ssdp = [wire.ask(address, PORT, search_message(target, host), target, timeout) for target in ("ssdp:all", "upnp:rootdevice")]
+    questions = [("pcp", packets.pcp_announce_request(_own_address(address)))]
+    if not six:
+        questions.insert(0, ("natpmp", packets.natpmp_address_request()))
+    return ssdp, [wire.ask(address, packets.PORT, datagram, name, timeout / 2) for name, datagram in questions]
+
+
+def _own_address(towards: str) -> str:
+    """Return the address that this host would send from; nothing is sent."""
+    six = ":" in towards
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        try:
+            opened.connect((towards, 9))
+            return str(opened.getsockname()[0]).partition("%")[0]
+        except OSError:
+            return "::" if six else "0.0.0.0"

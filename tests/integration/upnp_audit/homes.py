@@ -1,0 +1,135 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two homes with the real miniupnpd, IPv4 and IPv6: one whose router does everything wrong that its configuration allows, and one set up well.
+
+Needs root, iproute2, nftables and miniupnpd with its nftables backend. Nothing leaves the namespaces.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import GLOBAL_WAN, Home
+
+LAN6, WAN6 = "2001:db8:77", "2001:db8:ff"
+HOST6, ROUTER6, ROUTER_WAN6 = f"{LAN6}::10", f"{LAN6}::1", f"{WAN6}::2"
+PRIVATE_WAN = "10.99.0.2"
+
+_RULES = """
+flush ruleset
+table inet filter {{
+  chain input {{
+    type filter hook input priority 0; policy {input_policy};
+    iif "lo" accept
+    ct state established,related accept
+    iifname "lan0" accept
+    meta l4proto icmpv6 accept
+    ip protocol icmp accept
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+    iifname "lan0" oifname "wan0" accept
+    meta l4proto icmpv6 accept
+    jump miniupnpd
+  }}
+  chain miniupnpd {{ }}
+  chain prerouting {{
+    type nat hook prerouting priority dstnat; policy accept;
+    jump prerouting_miniupnpd
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    jump postrouting_miniupnpd
+    oifname "wan0" ip saddr 192.168.77.0/24 masquerade
+  }}
+  chain prerouting_miniupnpd {{ }}
+  chain postrouting_miniupnpd {{ }}
+}}
+"""
+
+_COMMON = """
+ext_ifname=wan0
+listening_ip=lan0
+http_port=5555
+min_lifetime=120
+max_lifetime=86400
+system_uptime=yes
+notify_interval=60
+clean_ruleset_interval=0
+uuid=c0ffee00-fbcf-46f4-8107-f20c8955b43f
+lease_file={directory}/leases
+presentation_url=
+upnp_table_name=filter
+upnp_nat_table_name=filter
+upnp_forward_chain=miniupnpd
+upnp_nat_chain=prerouting_miniupnpd
+upnp_nat_postrouting_chain=postrouting_miniupnpd
+"""
+
+#: Listens on the WAN too, maps for anybody to anywhere, has no rules.
+VULNERABLE = ("listening_ip=wan0", "ext_ip=44.128.1.2", "enable_upnp=yes", "enable_natpmp=yes", "secure_mode=no")
+#: As a careful owner sets it up. Without IPv6 in miniupnpd: none of its rules limits PCP there, which answers even with enable_natpmp=no.
+GOOD = (
+    "enable_upnp=yes",
+    "enable_natpmp=yes",
+    "ipv6_disable=yes",
+    "secure_mode=yes",
+    "allow 1024-65535 192.168.77.0/24 0-65535",
+    "allow 80 192.168.77.10/32 80",
+    "allow 443 192.168.77.10/32 443",
+    "deny 0-65535 0.0.0.0/0 0-65535",
+)
+#: UPnP off, NAT-PMP and PCP on.
+PCP_ONLY = ("enable_upnp=no", "enable_natpmp=yes", "secure_mode=yes", "deny 0-65535 0.0.0.0/0 0-65535")
+
+
+class AuditedHome(Home):
+    """A home with IPv6 whose router's rules and daemon are chosen."""
+
+    def __init__(self, directory: Path, wan: str, open_input: bool) -> None:
+        super().__init__(directory, wan)
+        self._open_input = open_input
+
+    def start(self) -> None:
+        super().start()
+        # The vantage runs modules too.
+        (self.directory / f"id-{self.internet}").write_text(f"{uuid.uuid4().hex}\n")
+        for index, name in enumerate((self.host, self.neighbour)):
+            self.run(name, "ip", "addr", "add", f"{LAN6}::{10 + index}/64", "dev", "eth0", "nodad")
+            self.run(name, "ip", "-6", "route", "add", "default", "via", ROUTER6)
+        self.run(self.router, "ip", "addr", "add", f"{ROUTER6}/64", "dev", "lan0", "nodad")
+        self.run(self.router, "ip", "addr", "add", f"{ROUTER_WAN6}/64", "dev", "wan0", "nodad")
+        self.run(self.internet, "ip", "addr", "add", f"{WAN6}::1/64", "dev", "eth0", "nodad")
+        self.run(self.internet, "ip", "-6", "route", "add", f"{LAN6}::/64", "via", ROUTER_WAN6)
+        self.run(self.router, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        self.load_rules()
+
+    def load_rules(self) -> None:
+        """Give the router its rules, with nothing mapped."""
+        self.run(self.router, "nft", "-f", "-", text=_RULES.format(input_policy="accept" if self._open_input else "drop"))
+
+    def daemon(self, lines: Sequence[str]) -> None:
+        """Start miniupnpd with this configuration, with nothing mapped."""
+        self.stop_daemon()
+        self.load_rules()
+        (self.directory / "leases").write_text("")
+        self.start_configured(_COMMON.format(directory=self.directory) + "\n".join(lines) + "\n", upnp="enable_upnp=yes" in lines)
+
+    def forwards(self) -> list[str]:
+        """Return the router's rules that forward, over IPv4 and IPv6."""
+        listed = "".join(self.run(self.router, "nft", "list", "chain", "inet", "filter", chain) for chain in ("miniupnpd", "prerouting_miniupnpd"))
+        return [line.strip() for line in listed.splitlines() if "dport" in line or "dnat" in line]
+
+
+def vulnerable(directory: Path) -> AuditedHome:
+    """A router behind another NAT that answers everybody."""
+    return AuditedHome(directory, PRIVATE_WAN, open_input=True)
+
+
+def good(directory: Path) -> AuditedHome:
+    """A router that answers its LAN alone."""
+    return AuditedHome(directory, GLOBAL_WAN, open_input=False)
