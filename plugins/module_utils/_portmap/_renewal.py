@@ -81,6 +81,7 @@ class Renewal:
         self._now = now
         self._opener = opener
         self._actions: dict[tuple[str, str, int], str] = {}
+        self._left: list[str] = []
 
     def run(self) -> Renewed:
         """Keep everything mapped. Where nothing shall be, nothing is sent and nothing is created."""
@@ -175,9 +176,11 @@ class Renewal:
         for step in plan.steps:
             for entry in step.delete:
                 if not step.add and entry.internal_client in earlier and owner_of(entry, host)[0] == OURS:
-                    # What cannot be removed ends with its lease, since nothing renews it.
-                    with contextlib.suppress(PortmapError):
+                    try:
                         gateway.delete(entry)
+                    except PortmapError as error:
+                        # It ends with its lease, since nothing renews it.
+                        self._left.append(str(error))
 
     def _outcome(self, mappings: Sequence[Kept]) -> Renewed:
         moment = moments.now()
@@ -186,7 +189,7 @@ class Renewal:
         errors = list(dict.fromkeys(kept.error for kept in mappings if kept.state == ERROR))
         words = [f"{kept.name} ({kept.protocol} {kept.external_port}): {_WORDS[action]}" for kept in mappings if (action := self._action(kept))]
         held = f"{sum(kept.state == HELD for kept in mappings)} of {len(mappings)} mapping{'s' if len(mappings) != 1 else ''} held"
-        message = "; ".join([held, *words, *conflicts, *errors])
+        message = "; ".join([held, *words, *conflicts, *errors, *self._left])
         if errors:
             return Renewed(RETRY, message, rows)
         return Renewed(FOREIGN if conflicts else OK if words else UNCHANGED, message, rows)

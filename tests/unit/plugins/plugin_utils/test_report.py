@@ -60,7 +60,7 @@ def test_all_proved_says_so_first_with_vantage_and_time():
     first, picture, *rest = text.splitlines()
     assert first == "home1: 3 of 3 services are reachable from the Internet (proved 04:20 UTC from vps1)"
     assert picture == "  Internet == 20.1.2.3 Aterm 192.168.7.1 == home1 192.168.7.20"
-    assert any(line.startswith("  OK    http TCP 80 (IPv4), https TCP 8443 to 443 (IPv4), wg UDP 51820 (IPv4): mapped by UPnP") for line in rest)
+    assert any(line.startswith("  OK    http TCP 80 (IPv4), https TCP 8443 to 443 (IPv4), wg UDP 51820 (IPv4): forwarded by the router") for line in rest)
     assert "unpublish_server    Changed: 3 rules, 3 mappings, 1 records." in text
 
 

@@ -245,6 +245,12 @@ def test_the_address_of_the_host_changed(home: Home) -> None:
     assert entries[("tcp", 80)].internal_client == ADDRESS
     # On other ports, too, nothing leads to the earlier address; what else there is stays, since it may be this host on another link.
     assert set(entries) == {("tcp", 80), foreign.key, moved.key}
+    # One that the router does not let go is said.
+    entries[("tcp", 81)] = replace(entries[("tcp", 80)], external_port=81, internal_client="192.168.1.77")
+    keeping.save(StateDir(str(home.path)))
+    home.router.refuse = lambda operation, entry: operation == "delete"
+    done = home.renew()
+    assert (actions(done), "no delete of 81" in done.message) == ([("web", "held", "")], True)
 
 
 def test_a_router_that_fails_is_asked_again_later(home: Home) -> None:
