@@ -26,7 +26,7 @@ help:
 	@echo 'make lines               what is said of every line, against what its file expects, as tables'
 	@echo '                         LINES="cgn path/to/line.yml": only these; JOBS=1: labs at a time'
 	@echo 'make list                the stages'
-	@echo 'make bench               benchmarks beside netaddr, nmap and wait_for'
+	@echo 'make bench               benchmarks beside netaddr, nmap, wait_for, upnpc and natpmpc'
 	@echo 'make setup               only install what the commands above need'
 	@echo 'make clean               remove what runs and dead labs left behind (labs that are up: tests/lab/lab down)'
 

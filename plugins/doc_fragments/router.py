@@ -31,6 +31,8 @@ options:
   timeout:
     description:
       - For how many seconds at most to search for the router. The search ends with the first good answer.
+      - Also for how many seconds, but at least 3, the router may keep the host waiting in all until its mappings are read. Each mapping that it makes
+        or removes buys as much again. Raise it for a router that is only slow.
       - With PCP and NAT-PMP, for how many seconds to wait for each answer.
     type: float
     default: 3.0

@@ -91,11 +91,15 @@ def remove(gateway: Gateway, plan: MappingPlan) -> Outcome:
 def _remove(gateway: Gateway, plan: MappingPlan) -> Outcome:
     outcome = Outcome()
     gateway.renew_patience(WRITE)
+    removed = False
     for step in plan.steps:
+        if removed:
+            gateway.renew_patience()
+        removed = False
         for entry in step.delete:
             try:
                 gateway.delete(entry)
-                gateway.renew_patience()
+                removed = True
             except PortmapError as error:
                 outcome.failures[entry] = str(error)
                 outcome.advice = outcome.advice or error.advice

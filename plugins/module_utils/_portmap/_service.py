@@ -27,6 +27,7 @@ from ._errors import BadRequestError, GatewayError, NoGatewayError, NoNatError, 
 from ._kept import Keeping, Kept, Way
 from ._links import Link, read_links
 from ._model import MAX_LEASE, Entry, Gateway, Wanted
+from ._patience import UNDO
 from ._planning import Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
 from ._recorded import NatPmpGateway, PcpGateway
 from ._records import Store
@@ -345,6 +346,7 @@ def _remove(request: Request, result: Result, plan: MappingPlan, gateway: Gatewa
 
 
 def _left_over(request: Request, gateway: Gateway, host: Host, failures: dict[Entry, str], result: Result) -> MappingPlan:
+    gateway.renew_patience(UNDO)
     try:
         entries = gateway.list()
     except GatewayError as error:

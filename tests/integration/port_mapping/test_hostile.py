@@ -213,6 +213,23 @@ def written_and_silent_ever_after(router: HostileRouter) -> Expect:
     return Expect(present="did not answer within.*Not everything could be put back", left=True)
 
 
+def removed_and_silent_ever_after(router: HostileRouter) -> Expect:
+    state = {"dead": False}
+
+    def late(action: str, request: bytes, connection: socket.socket) -> bool:
+        if state["dead"]:
+            time.sleep(6)
+            return True
+        state["dead"] = action == "DeletePortMapping"
+        return False
+
+    def check(_info: dict[str, Any], _present: dict[str, Any], absent: dict[str, Any]) -> None:
+        assert any("could not be read in the end" in warning for warning in absent["warnings"])
+
+    router.raw = late
+    return Expect(absent="did not answer within", check=check)
+
+
 def endless_body(router: HostileRouter) -> Expect:
     router.raw = endless(b"HTTP/1.1 200 OK\r\n\r\n")
     return unusable("more than 64 KiB", gateway=router.location)
@@ -724,6 +741,7 @@ CASES = [
     answer_after_the_deadline,
     written_but_answered_after_the_deadline,
     written_and_silent_ever_after,
+    removed_and_silent_ever_after,
     endless_body,
     endless_chunks,
     endless_head,
