@@ -173,7 +173,8 @@ class HostileRouter(FakeIgd):
     def description(self) -> str:
         """Return the device description."""
         services = "".join(
-            f"<service><serviceType>{self.service}</serviceType><serviceId>urn:upnp-org:serviceId:WANIPConn1</serviceId><controlURL>{control}</controlURL></service>"
+            f"<service><serviceType>{self.service}</serviceType><serviceId>urn:upnp-org:serviceId:WANIPConn1</serviceId>"
+            f"<controlURL>{control}</controlURL></service>"
             for control in self.controls
         )
         return (
@@ -289,5 +290,3 @@ def recorder(home: Home) -> Iterator[Recorder]:
 def silence(_request: bytes) -> list[bytes]:
     """Answer nothing."""
     return []
-
-
