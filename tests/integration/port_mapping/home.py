@@ -192,9 +192,13 @@ class Home:
     def module(self, name: str, namespace: str | None = None, check_mode: bool = False, **options: Any) -> dict[str, Any]:
         """Run a module as Ansible would, on the host unless said otherwise."""
         namespace = namespace or self.host
-        arguments = {"ANSIBLE_MODULE_ARGS": {"_ansible_check_mode": check_mode, "_ansible_diff": True, "state_dir": str(self.state_dir(namespace)), **options}}
+        arguments = {"_ansible_check_mode": check_mode, "_ansible_diff": True, "state_dir": str(self.state_dir(namespace)), **options}
+        return self.call(name, namespace, arguments)
+
+    def call(self, name: str, namespace: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run a module with these arguments and no others."""
         command = ["sh", "-ec", _MACHINE_ID, "sh", str(self.directory / f"id-{namespace}"), sys.executable, "-c", _RUNNER, name]
-        output = self.run(namespace, *command, text=json.dumps(arguments), check=False)
+        output = self.run(namespace, *command, text=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), check=False)
         result: dict[str, Any] = json.loads(output)
         return result
 
