@@ -241,7 +241,7 @@ def _look(view: LanView, options: LanOptions) -> LanView:
     view = replace(
         view,
         source=link.source,
-        networks=tuple(str(network) for network in link.networks),
+        networks=tuple(dict.fromkeys(str(network) for one in links for network in one.networks)),
         gateway=gateway,
         devices=tuple(devices),
         multicast_answered=any("multicast" in device.via for device in devices),

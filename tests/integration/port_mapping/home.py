@@ -212,10 +212,19 @@ class Home:
     def process(self, name: str, namespace: str | None = None, check_mode: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a module and return its process, which is over."""
         namespace = namespace or self.host
-        arguments = {"ANSIBLE_MODULE_ARGS": {"_ansible_check_mode": check_mode, "_ansible_diff": True, "state_dir": str(self.state_dir(namespace)), **options}}
+        arguments = {"_ansible_check_mode": check_mode, "_ansible_diff": True, "state_dir": str(self.state_dir(namespace)), **options}
+        return self._process(name, namespace, arguments)
+
+    def call(self, name: str, namespace: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run a module with these arguments and no others."""
+        result: dict[str, Any] = json.loads(self._process(name, namespace, arguments).stdout)
+        return result
+
+    def _process(self, name: str, namespace: str, arguments: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         command = ["ip", "netns", "exec", namespace, "sh", "-ec", _MACHINE_ID, "sh", str(self.directory / f"id-{namespace}")]
         command += [sys.executable, "-c", _RUNNER, name]
-        return subprocess.run(command, input=json.dumps(arguments), capture_output=True, text=True, check=False, errors="replace", timeout=60)
+        given = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
+        return subprocess.run(command, input=given, capture_output=True, text=True, check=False, errors="replace", timeout=60)
 
     def agent(self, *arguments: str, wall: float = 0, ticks: float = 0, boot: str = "") -> dict[str, Any]:
         """Run the agent on the host as its timer would, by a clock that may be wrong."""

@@ -8,11 +8,15 @@ Needs root, iproute2, nftables and miniupnpd with its nftables backend. Nothing 
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import GLOBAL_WAN, Home
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import GLOBAL_WAN, NEIGHBOUR, Home
 
 LAN6, WAN6 = "2001:db8:77", "2001:db8:ff"
 HOST6, ROUTER6, ROUTER_WAN6 = f"{LAN6}::10", f"{LAN6}::1", f"{WAN6}::2"
@@ -93,6 +97,7 @@ class AuditedHome(Home):
     def __init__(self, directory: Path, wan: str, open_input: bool) -> None:
         super().__init__(directory, wan)
         self._open_input = open_input
+        self._fakes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         super().start()
@@ -118,6 +123,47 @@ class AuditedHome(Home):
         self.load_rules()
         (self.directory / "leases").write_text("")
         self.start_configured(_COMMON.format(directory=self.directory) + "\n".join(lines) + "\n", upnp="enable_upnp=yes" in lines)
+
+    def audit(self, timeout: float = 1.5, **options: Any) -> dict[str, Any]:
+        """Audit from inside."""
+        return self.module("upnp_audit_info", timeout=timeout, **options)
+
+    def audit_outside(self, inside: dict[str, Any], timeout: float = 1.5) -> dict[str, Any]:
+        """Audit from the Internet, with what the census inside told."""
+        result = self.module(
+            "upnp_audit_info",
+            namespace=self.internet,
+            side="wan",
+            addresses=[self.wan, ROUTER_WAN6, HOST6],
+            location_ports=inside["location_ports"],
+            location_paths=inside["location_paths"],
+            timeout=timeout,
+        )
+        result.pop("invocation", None)
+        return result
+
+    def probe(self, *ports: int) -> list[dict[str, Any]]:
+        """Probe TCP ports of the router's WAN address from the Internet."""
+        targets = [{"host": self.wan, "ports": ",".join(str(port) for port in ports)}]
+        rows: list[dict[str, Any]] = self.call("port_probe_info", self.internet, {"targets": targets})["probes"]
+        return rows
+
+    def fake(self, log: Path, *options: str, address: str = NEIGHBOUR) -> Path:
+        """Start a fake device on the neighbour, and return its log."""
+        self._fakes.append(self.spawn(self.neighbour, sys.executable, str(Path(__file__).with_name("fake_device.py")), address, str(log), *options))
+        deadline = time.monotonic() + 10
+        while not log.exists() or not log.read_text().strip():
+            if time.monotonic() > deadline:
+                raise RuntimeError("the fake device did not start")
+            time.sleep(0.05)
+        return log
+
+    def stop_fakes(self) -> None:
+        """End the fake devices."""
+        for child in self._fakes:
+            child.kill()
+            child.wait()
+        self._fakes.clear()
 
     def forwards(self) -> list[str]:
         """Return the router's rules that forward, over IPv4 and IPv6."""

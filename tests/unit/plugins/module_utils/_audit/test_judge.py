@@ -119,6 +119,7 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     ("check mode", "A4", UNDER_CHECK, "untested", "check_mode", "info"),
     ("nobody answers", "A4", NOBODY, "untested", "no_answer", "info"),
     ("UPnP is off", "A4", OFF, "ok", "no_upnp", "info"),
+    ("the search is not answered, which is no refusal", "A4", replace(OFF, gateway_ssdp="silent"), "untested", "no_answer", "info"),
     (
         "the search is refused, a description is served",
         "A4",

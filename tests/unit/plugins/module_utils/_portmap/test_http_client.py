@@ -186,3 +186,16 @@ def test_proxies_of_the_environment_are_unknown(monkeypatch: pytest.MonkeyPatch)
 def test_line_breaks_cannot_be_smuggled() -> None:
     with pytest.raises(GatewayError, match="line break"):
         http_client.post(http_client.Url("127.0.0.1", 1, "/"), {"SOAPAction": "x\r\nEvil: 1"}, b"")
+
+
+def test_the_host_can_be_another_one_to_see_whether_it_is_looked_at() -> None:
+    with RawServer(lambda _request, connection: connection.sendall(reply(b"", "404 Not Found"))) as server:
+        answer = http_client.request("GET", server.url, {"Host": "rebind.example:1"})
+        assert http_client.get(server.url).status == 404
+    assert answer.status == 404
+    hosts = [line for request in server.requests for line in request.split(b"\r\n") if line.lower().startswith(b"host:")]
+    assert hosts == [b"Host: rebind.example:1", f"Host: {server.host}:{server.port}".encode()]
+
+
+def test_ipv6_addresses_stand_in_brackets() -> None:
+    assert str(http_client.Url("2001:db8::1", 5000, "/x")) == "http://[2001:db8::1]:5000/x"

@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: one home of each kind for all tests, with an empty router for each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import NEEDED
+from ansible_collections.homeserver.hardening.tests.integration.upnp_audit import homes
+
+
+def _home(made: homes.AuditedHome) -> Iterator[homes.AuditedHome]:
+    # A test that cannot run is a test that failed: skipped tests are not looked at.
+    missing = [name for name in NEEDED if not shutil.which(name)]
+    if missing or os.geteuid() != 0:
+        pytest.fail(f"these tests need root and {', '.join(NEEDED)}; missing: {', '.join(missing) or 'root'}")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def _vulnerable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[homes.AuditedHome]:
+    yield from _home(homes.vulnerable(tmp_path_factory.mktemp("vulnerable")))
+
+
+@pytest.fixture(scope="session")
+def _good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[homes.AuditedHome]:
+    yield from _home(homes.good(tmp_path_factory.mktemp("good")))
+
+
+@pytest.fixture
+def vulnerable(_vulnerable: homes.AuditedHome) -> homes.AuditedHome:
+    """The router of which every setting is wrong, with nothing mapped."""
+    _vulnerable.daemon(homes.VULNERABLE)
+    return _vulnerable
+
+
+@pytest.fixture
+def good(_good: homes.AuditedHome) -> Iterator[homes.AuditedHome]:
+    """The router that is set up well, with nothing mapped, and no fake device beside it."""
+    _good.daemon(homes.GOOD)
+    try:
+        yield _good
+    finally:
+        _good.stop_fakes()
