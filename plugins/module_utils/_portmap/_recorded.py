@@ -256,7 +256,12 @@ class RecordedGateway(Gateway):
             self._forget(record)
 
     def _others(self, entry: Entry) -> Records:
-        return [record for record in self._records() if _inside(record) == _inside(entry) and record.external_port != entry.external_port]
+        """Return what leads to the same port of this host from another one; what is only wanted as yet may still be made another way."""
+        return [
+            record
+            for record in self._records()
+            if _inside(record) == _inside(entry) and record.external_port != entry.external_port and record.key not in self._intended
+        ]
 
     def _fresh(self, entry: Entry) -> Record:
         return Record(
