@@ -245,7 +245,7 @@ def tried(service, state, *notes, family="ipv4", sure=True, reason=""):
         (tried("http", "host_firewall", "or_way_back", sure=False), ["NOTE", "publishing opens it"]),
         (tried("http", "service_down", "path_works"), ["TODO", "start the service"]),
         (tried("http", "untested", "mapping_refused", reason="error 718"), ["UNSURE", "the router does not forward it", "error 718"]),
-        (tried("http", "untested", "no_vantage"), ["NOTE", "mapped by UPnP", "publish_vantages"]),
+        (tried("http", "untested", "no_vantage"), ["NOTE", "forwarded by the router", "publish_vantages"]),
     ],
 )
 def test_a_diagnosis_says_what_came_in(row, words):
