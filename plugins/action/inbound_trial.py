@@ -21,6 +21,7 @@ _ARGUMENTS = {
     "probes": {"type": "raw"},
     "gateway": {"type": "str", "default": ""},
     "interface": {"type": "str", "default": ""},
+    "state_dir": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 60},
 }
 _PREFIX = "homeserver.hardening."
@@ -38,7 +39,7 @@ class ActionModule(ActionBase):
         del tmp
         _validation, arguments = self.validate_argument_spec(argument_spec=_ARGUMENTS, required_if=[("state", "stopped", ["trial"])])
         self._variables = task_vars
-        self._router = {key: arguments[key] for key in ("gateway", "interface") if arguments[key]}
+        self._router = {key: arguments[key] for key in ("gateway", "interface", "state_dir") if arguments[key]}
         self._warnings: list[str] = []
         result["changed"] = False
         result.update(self._start(arguments) if arguments["state"] == "started" else self._stop(arguments))
@@ -54,7 +55,7 @@ class ActionModule(ActionBase):
         if not reason and not arguments["targets"]:
             reason = _trial.NO_VANTAGE
         sources = {str(row["host"]): list(row.get("sources") or ()) for row in arguments["targets"]}
-        trial: dict[str, Any] = {"id": None, "paths": _trial.as_data(paths), "vantages": sources, "untested": reason, "why": ""}
+        trial: dict[str, Any] = {"id": None, "paths": _trial.as_data(paths), "vantages": sources, "untested": reason, "why": "", "left": []}
         if reason:
             return {"trial": trial, "nonce": None, "targets": [], "reason": reason}
         # One that a killed run left would answer with a nonce that nobody knows any more.
@@ -69,6 +70,9 @@ class ActionModule(ActionBase):
         names = [row["name"] for row in _trial.mappings(paths, 0)]
         try:
             paths = self._map(paths, max(_SHORTEST_LEASE, arguments["timeout"] + 60))
+            # Of what was refused something may have been made all the same.
+            made = {row["name"] for row in _trial.mappings(paths, 0)}
+            trial["left"] = self._unmap([name for name in names if name not in made])
             targets = _trial.targets(paths, arguments["targets"])
             if targets:
                 responder = self._call(
@@ -91,7 +95,7 @@ class ActionModule(ActionBase):
             reason = _trial.MAPPING_REFUSED
         if not targets:
             # A control without anything to compare it with.
-            self._unmap(names)
+            trial["left"] = self._unmap(names)
         trial.update(id=responder.get("id"), paths=_trial.as_data(paths))
         return {"trial": trial, "nonce": responder.get("nonce"), "targets": targets, "reason": reason}
 
@@ -118,6 +122,7 @@ class ActionModule(ActionBase):
         try:
             paths = _trial.from_data(trial["paths"])
             vantages, identity, untested, why = dict(trial["vantages"]), trial["id"], str(trial["untested"]), str(trial["why"])
+            names = list(dict.fromkeys([row["name"] for row in _trial.mappings(paths, 0)] + list(trial["left"])))
         except (KeyError, TypeError, ValueError) as error:
             raise AnsibleActionFail(f"trial is not what the start has returned ({error}): hand back its return value trial unchanged") from error
         seen: dict[str, Any] = {}
@@ -127,7 +132,7 @@ class ActionModule(ActionBase):
                 if seen.get("failed"):
                     self._warnings.append(f"The responder could not be stopped and ends by itself: {seen.get('msg')}")
         finally:
-            left = self._unmap([row["name"] for row in _trial.mappings(paths, 0)])
+            left = self._unmap(names)
         wan_address = (arguments["plan"].get("line") or {}).get("wan_address")
         rows = _trial.judge(paths, vantages, _trial.by_vantage(arguments["probes"]), seen, wan_address, untested, why)
         return {"inbound": rows, "left": left}

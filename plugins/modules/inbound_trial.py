@@ -18,7 +18,7 @@ description:
   - Of nothing is said that it is reachable unless the nonce came back from outside.
   - In check mode nothing is created, and nothing is tested.
   - What is created ends by itself if nobody comes to stop it. The responder ends after O(timeout), the mappings with a lease of 120 seconds, or of
-    O(timeout) and a minute where that is more. A router that only takes permanent mappings keeps them until the next trial or the next publication.
+    O(timeout) and a minute where that is more. A router that only takes permanent mappings keeps them until the next trial.
   - Never reports a change, since nothing remains.
 author:
   - homeserver.hardening contributors (@homeserver-hardening)
@@ -56,6 +56,11 @@ options:
     type: str
     default: ""
   interface:
+    description:
+      - As in M(homeserver.hardening.port_mapping). The same at the start and at the stop.
+    type: str
+    default: ""
+  state_dir:
     description:
       - As in M(homeserver.hardening.port_mapping). The same at the start and at the stop.
     type: str

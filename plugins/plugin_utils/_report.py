@@ -170,7 +170,7 @@ class _Block:
             if tried:
                 key = "diagnose_tried"
                 values.update(
-                    rows=len(report["inbound"]),
+                    rows=len(tried),
                     open=len([row for row in tried if row["state"] == PUBLISHED]),
                     vantage=self._join(sorted({row["vantage"] for row in tried})),
                 )

@@ -140,7 +140,10 @@ def _set_up_one(path: Path, router: Mapping[str, Any]) -> Path:
         if (str(row.get("protocol")).lower(), row.get("external_port")) != (path.protocol, path.external_port):
             continue
         if row.get("owner") in ("ours", "untagged_ours") and row.get("internal_port") == path.port:
-            # It leads here already, and shall do so afterwards.
+            # It leads here already, and shall do so afterwards: if it is not in force, it is not for a trial to replace it.
+            here = (router.get("gateway") or {}).get("source_address")
+            if row.get("enabled") is False or (here and row.get("internal_client") not in (None, here)):
+                return replace(path, refused=f"the mapping of {path.protocol.upper()} {path.external_port} is known, but not in force; publish again")
             return path
         where = f"{row.get('internal_client')} port {row.get('internal_port')}, described as {row.get('description')!r}"
         return replace(path, refused=f"the router forwards {path.protocol.upper()} {path.external_port} to {where}")

@@ -164,11 +164,26 @@ def test_what_the_router_refuses_does_not_keep_the_rest_from_being_tried() -> No
     home = Home()
     home.refused = {80: "ConflictInMappingEntry"}
     started = start(home)
-    assert [name for name, _state in home.calls].count("port_mapping") == 2
+    assert [call for call in home.calls if call[0] == "port_mapping"] == [("port_mapping", "present")] * 2 + [("port_mapping", "absent")]
+    # Of what was refused something may have been made all the same.
+    assert [row["name"] for row in home.asked[-2]["mappings"]] == ["trial-1"]
     assert 80 not in [port for row in started["targets"][0]["targets"] for port in row["ports"]]
     stopped = stop(home, started["trial"], probes=None)
     assert home.forwards == {}
+    assert stopped["left"] == []
     assert (states(stopped)[0], stopped["inbound"][0]["reason"]) == (("web", "untested", ["mapping_refused"]), "ConflictInMappingEntry")
+
+
+def test_what_was_refused_and_may_be_there_all_the_same_is_taken_back_at_the_stop() -> None:
+    home = Home()
+    home.refused = {80: "made, and could not be put back"}
+    home.broken = {"port_mapping absent": {"msg": "error 501", "gateway": {}, "mappings": [{"name": "trial-1", "state": "error"}]}}
+    started = start(home, state_dir="/srv/state")
+    assert started["trial"]["left"] == ["trial-1"]
+    home.broken = {}
+    assert stop(home, started["trial"], state_dir="/srv/state")["left"] == []
+    assert {"name": "trial-1"} in home.asked[-1]["mappings"]
+    assert {row.get("state_dir") for (name, _state), row in zip(home.calls, home.asked) if name.startswith("port_mapping")} == {"/srv/state"}
 
 
 def test_a_router_that_makes_none() -> None:
@@ -273,7 +288,7 @@ def test_a_router_that_does_not_take_back_is_no_reason_to_forget_what_was_seen()
         ({"state": "gone", "plan": PLAN}, "started"),
         ({"state": "started", "plan": PLAN, "colour": "red"}, "colour"),
         ({"state": "stopped", "plan": PLAN, "trial": {}}, "hand back its return value trial unchanged"),
-        ({"state": "stopped", "plan": PLAN, "trial": {"paths": [{"x": 1}], "vantages": {}, "id": None, "untested": "", "why": ""}}, "unchanged"),
+        ({"state": "stopped", "plan": PLAN, "trial": {"paths": [{"x": 1}], "vantages": {}, "id": None, "untested": "", "why": "", "left": []}}, "unchanged"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], word: str) -> None:

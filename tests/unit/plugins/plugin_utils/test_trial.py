@@ -140,6 +140,16 @@ def test_what_leads_here_already_stays_as_it_is(owner: str) -> None:
     assert [(path.service, path.mapping, path.refused) for path in paths] == [("web", "", ""), ("control-tcp", "trial-1", "")]
 
 
+@pytest.mark.parametrize("change", [{"enabled": False}, {"internal_client": "192.168.1.77"}])
+def test_what_is_not_in_force_blames_nobody(change: dict[str, Any]) -> None:
+    gateway = {"gateway": {"source_address": HOST}}
+    good = _trial.set_up(_trial.make_paths(plan(WEB)), router({**entry(80, "ours"), "enabled": True}, **gateway))
+    assert good[0].refused == ""
+    paths = _trial.set_up(_trial.make_paths(plan(WEB)), router({**entry(80, "ours"), **change}, **gateway))
+    assert "not in force" in paths[0].refused
+    assert [path.mapping for path in paths] == [""]
+
+
 @pytest.mark.parametrize(
     ("row", "word"),
     [
