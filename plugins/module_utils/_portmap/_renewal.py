@@ -21,6 +21,7 @@ from . import _moment as moments
 from ._errors import GatewayError, PortmapError
 from ._kept import CONFLICT, ERROR, HELD, Keeping, Kept, Way, due, status_row
 from ._model import Entry, Gateway, Wanted
+from ._patience import WRITE
 from ._planning import OURS, Host, MappingPlan, Row, Step, owner_of
 from ._service import Opener, Request, Selection, open_gateway, read_plan
 
@@ -150,7 +151,10 @@ class Renewal:
         if kept.waits(moment) and not self._now:
             return kept
         try:
-            after = _execute(gateway, delete, target)
+            # Each change buys the next one as much time again.
+            gateway.renew_patience(WRITE)
+            after = _execute(gateway, delete, target, new=reason == "missing")
+            gateway.renew_patience()
         except PortmapError as error:
             return replace(kept, state=ERROR, error=str(error), failures=kept.failures + 1, tried=moment)
         info = gateway.describe()
@@ -239,13 +243,17 @@ def _why(step: Step, host: Host) -> str:
     return "changed" if before.enabled else "restarted"
 
 
-def _execute(gateway: Gateway, delete: Sequence[Entry], target: Entry) -> Entry:
-    """Remove what is in the way and make what is wanted; what would be the same is set anew without a gap."""
+def _execute(gateway: Gateway, delete: Sequence[Entry], target: Entry, new: bool) -> Entry:
+    """Remove what is in the way and make what is wanted; what would be the same is set anew without a gap. What is new and wrong is taken back."""
     for entry in delete:
         if replace(entry, enabled=True, lease=target.lease) != target:
             gateway.delete(entry)
     after = gateway.add(target)
     if after.description.strip() != target.description:
         where = f"{target.protocol} port {target.external_port}"
+        if new:
+            # Nobody would know it for ours: neither the next run nor whoever takes back.
+            gateway.delete(after)
+            where = f"(and was told to remove it) {where}"
         raise GatewayError(f"the router holds {where} with the description {after.description!r} instead of {target.description!r}")
     return after

@@ -857,6 +857,9 @@ def test_a_hostile_router(fake_home: Home, third_hosts: Recorder, router: Hostil
         assert router.recorded.maps == {}
     router.between()
     absent = removed.result() if removed else call(fake_home, "port_mapping", state="absent", mappings=[WEB], **options)
+    if expect.may and re.search(expect.may, absent.get("msg", "")):
+        assert third_hosts.count() == before
+        return
     judge(expect.absent, absent["msg"] if absent.get("failed") else "")
     if expect.info is not None and expect.absent is None:
         # Nobody could look: that is said.

@@ -274,6 +274,32 @@ def test_a_router_that_fails_is_asked_again_later(home: Home) -> None:
     assert home.renew(now=True).result == "ok"
 
 
+def test_a_router_that_drops_descriptions_keeps_nothing_of_what_is_made_anew(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.present(WEB)
+    home.router.entries.clear()
+    add = home.router.add
+
+    def forgetful(entry: Entry) -> Entry:
+        after = replace(add(entry), description="")
+        home.router.entries[after.key] = after
+        return after
+
+    monkeypatch.setattr(home.router, "add", forgetful)
+    done = home.renew()
+    assert done.result == "retry"
+    assert "told to remove it" in done.rows[0]["error"]
+    assert home.router.entries == {}
+
+
+def test_each_change_buys_the_next_one_time(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.present(WEB, replace(WEB, name="alt", external_port=8081))
+    home.router.entries.clear()
+    bought: list[float | None] = []
+    monkeypatch.setattr(home.router, "renew_patience", lambda seconds=None: bought.append(seconds))
+    assert home.renew().result == "ok"
+    assert len(bought) == 4
+
+
 def test_no_router_is_no_reason_to_forget(home: Home) -> None:
     home.present(WEB)
 
