@@ -16,10 +16,11 @@ import contextlib
 import fcntl
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
+
+from ._files import replace_file
 
 DEFAULT_DIRECTORY = "/var/lib/homeserver"
 
@@ -73,17 +74,7 @@ class StateDir:
         self._create()
         text = json.dumps(data, indent=indent, sort_keys=True, ensure_ascii=False) + "\n"
         try:
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=self.path)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                    stream.write(text)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-                raise
+            replace_file(path, text.encode())
             self._sync()
         except OSError as error:
             raise StateError(f"{path} cannot be written: {error.strerror}") from error

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ._files import replace_file
 from ._plan import CREATE, HIDDEN, REMOVE, UPDATE, Change, Plan, compare
 
 UNIT_DIRECTORY = "/etc/systemd/system"
@@ -368,18 +369,7 @@ def _write(path: str, wanted: Wanted) -> None:
             os.chmod(parent, 0o755)
         os.mkdir(directory, 0o700)
         os.chmod(directory, 0o700 if wanted.secret else 0o755)
-    handle, temporary = tempfile.mkstemp(prefix=".homeserver.", dir=directory)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(wanted.text)
-            stream.flush()
-            os.fchmod(stream.fileno(), wanted.mode)
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    replace_file(path, wanted.text.encode(), wanted.mode)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -101,6 +101,7 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.host }}"
   register: outside
+  # A vantage that failed has seen nothing; another may have.
   failed_when: false
   ignore_unreachable: true
   no_log: true

@@ -12,10 +12,10 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from typing import Any
 
+from .._files import replace_file
 from .._plan import Plan, compare
 
 LIBRARY = "/usr/local/lib/homeserver"
@@ -149,18 +149,7 @@ def _write(path: str, data: bytes, mode: int) -> None:
     if not os.path.isdir(directory):
         os.makedirs(directory)
         os.chmod(directory, 0o755)
-    handle, temporary = tempfile.mkstemp(prefix=".agent.", dir=directory)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    replace_file(path, data, mode)
 
 
 def _switch(path: str, target: str) -> None:

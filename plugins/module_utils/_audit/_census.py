@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import struct
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from .._portmap import _http_client as http_client
-from .._portmap._discovery import GROUP, PORT, parse_answer, search_message
+from .._portmap._discovery import GROUP, PORT, open_search, parse_answer, search_message
 from .._portmap._errors import GatewayError
 from .._portmap._links import Link
 from ._document import NoDescriptionError, is_gateway, read_device
@@ -71,19 +70,9 @@ def at(location: http_client.Url, link: Link, gateway: str | None) -> Device:
 
 
 def _open(link: Link) -> socket.socket:
-    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        opened.setblocking(False)
-        opened.bind((link.source, 0))
-        group = struct.pack("=4s4si", socket.inet_aton("0.0.0.0"), socket.inet_aton(link.source), socket.if_nametoindex(link.interface))
-        opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, group)
-        opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 2)
-        opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
-        # Twenty devices at once, with a dozen answers each.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-    except BaseException:
-        opened.close()
-        raise
+    opened = open_search(link)
+    # Twenty devices at once, with a dozen answers each.
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     return opened
 
 

@@ -136,7 +136,7 @@ def discover(links: Sequence[Link], is_global: Callable[[str], bool], timeout: f
         sockets: list[tuple[socket.socket, Link]] = []
         for link in links:
             try:
-                opened = stack.enter_context(_open(link))
+                opened = stack.enter_context(open_search(link))
             except OSError as error:
                 search.problems.append(f"{link}: {error.strerror or error}")
                 continue
@@ -166,7 +166,8 @@ class _Waker:
             self._descriptor = -1
 
 
-def _open(link: Link) -> socket.socket:
+def open_search(link: Link) -> socket.socket:
+    """Return a socket from which a search goes out over a link, without waiting for answers."""
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         opened.setblocking(False)

@@ -5,32 +5,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import NEEDED, PRIVATE_WAN, Home
-
-
-def _home(directory: Path, **options: str) -> Iterator[Home]:
-    # A test that cannot run is a test that failed: skipped tests are not looked at.
-    missing = [name for name in NEEDED if not shutil.which(name)]
-    if missing or os.geteuid() != 0:
-        pytest.fail(f"these tests need root and {', '.join(NEEDED)}; missing: {', '.join(missing) or 'root'}")
-    made = Home(directory, **options)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import PRIVATE_WAN, Home, started
 
 
 @pytest.fixture(scope="session")
 def _shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    yield from _home(tmp_path_factory.mktemp("home"))
+    yield from started(Home(tmp_path_factory.mktemp("home")))
 
 
 @pytest.fixture
@@ -43,16 +28,16 @@ def home(_shared_home: Home) -> Home:
 @pytest.fixture
 def own_home(tmp_path: Path) -> Iterator[Home]:
     """A home that the test may bend; its router does not map ports yet."""
-    yield from _home(tmp_path)
+    yield from started(Home(tmp_path))
 
 
 @pytest.fixture
 def private_home(tmp_path: Path) -> Iterator[Home]:
     """A home whose router has a private WAN address."""
-    yield from _home(tmp_path, wan=PRIVATE_WAN)
+    yield from started(Home(tmp_path, wan=PRIVATE_WAN))
 
 
 @pytest.fixture(scope="module")
 def fake_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A home for all tests of a module, whose router runs no daemon: the fake router takes its place."""
-    yield from _home(tmp_path_factory.mktemp("fake"))
+    yield from started(Home(tmp_path_factory.mktemp("fake")))

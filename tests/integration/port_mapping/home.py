@@ -18,9 +18,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import pytest
 
 ROUTER, HOST, NEIGHBOUR = "192.168.77.1", "192.168.77.10", "192.168.77.11"
 GLOBAL_WAN, PRIVATE_WAN = "44.128.1.2", "10.99.0.2"
@@ -28,19 +30,23 @@ NEEDED = ("ip", "nft", "miniupnpd", "upnpc", "natpmpc")
 
 _counter = itertools.count(1)
 
-_RULES = """
+HomeT = TypeVar("HomeT", bound="Home")
+
+#: Of a router. What its input chain does with the rest is filled in.
+RULES = """
 table inet filter {
   chain input {
-    type filter hook input priority 0; policy drop;
+    type filter hook input priority 0; policy %s;
     iif "lo" accept
     ct state established,related accept
     iifname "lan0" accept
-    ip protocol icmp accept
+    meta l4proto { icmp, icmpv6 } accept
   }
   chain forward {
     type filter hook forward priority 0; policy drop;
     ct state established,related accept
     iifname "lan0" oifname "wan0" accept
+    meta l4proto icmpv6 accept
     jump miniupnpd
   }
   chain miniupnpd { }
@@ -58,13 +64,11 @@ table inet filter {
 }
 """
 
-_CONFIGURATION = """
+#: Of miniupnpd, what does not differ from test to test.
+COMMON = """
 ext_ifname=wan0
 listening_ip=lan0
 http_port=5555
-enable_natpmp={recorded}
-enable_upnp={upnp}
-secure_mode=yes
 notify_interval=60
 clean_ruleset_interval=0
 uuid=c0ffee00-fbcf-46f4-8107-f20c8955b43f
@@ -75,10 +79,18 @@ upnp_nat_table_name=filter
 upnp_forward_chain=miniupnpd
 upnp_nat_chain=prerouting_miniupnpd
 upnp_nat_postrouting_chain=postrouting_miniupnpd
+"""
+
+_CONFIGURATION = (
+    COMMON
+    + """enable_natpmp={recorded}
+enable_upnp={upnp}
+secure_mode=yes
 {extra}
 allow {first_port}-65535 192.168.77.0/24 1-65535
 deny 0-65535 0.0.0.0/0 0-65535
 """
+)
 
 #: Each host has an id of its own; the mount is seen by that one process only.
 _MACHINE_ID = 'mount --bind "$1" /etc/machine-id; shift; exec "$@"'
@@ -104,6 +116,19 @@ def now():
 moments.now = now
 sys.exit(importlib.import_module(base + "_agent._cli").main(sys.argv[4:]))
 """
+
+
+def started(made: HomeT) -> Iterator[HomeT]:
+    """Start a home for as long as a fixture lasts."""
+    # A test that cannot run is a test that failed: skipped tests are not looked at.
+    missing = [name for name in NEEDED if not shutil.which(name)]
+    if missing or os.geteuid() != 0:
+        pytest.fail(f"these tests need root and {', '.join(NEEDED)}; missing: {', '.join(missing) or 'root'}")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
 
 
 class Home:
@@ -141,7 +166,7 @@ class Home:
         self.run(self.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         # Where the kernel filters bridged packets, the router's rules would come between two hosts of the LAN.
         self.run(self.router, "sysctl", "-eqw", "net.bridge.bridge-nf-call-iptables=0", check=False)
-        self.run(self.router, "nft", "-f", "-", text=_RULES)
+        self.run(self.router, "nft", "-f", "-", text=RULES % "drop")
 
     def stop(self) -> None:
         """Remove everything."""

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Optional, TypeVar
 
 from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import NEIGHBOUR, ROUTER, Home
@@ -267,7 +268,7 @@ class Recorder:
     def start(self) -> None:
         for namespace, address in ((self._home.neighbour, NEIGHBOUR), (self._home.internet, self.internet)):
             for port in (80, HTTP):
-                listener = inside(namespace, lambda address=address, port=port: socket.create_server((address, port)))  # type: ignore[misc]
+                listener = inside(namespace, partial(socket.create_server, (address, port)))
                 self._listeners.append(RawServer(lambda request, connection: connection.sendall(reply(b"caught")), listener=listener))
         self._home.run(self._home.host, "nft", "-f", "-", text=_COUNTER.format(router=ROUTER, group=GROUP))
 

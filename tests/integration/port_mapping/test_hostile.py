@@ -28,6 +28,8 @@ from ansible_collections.homeserver.hardening.tests.integration.port_mapping.hos
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._portmap.fake_igd import drip, reply
 
 WEB = {"name": "web", "protocol": "tcp", "external_port": 80, "port": 8080}
+#: Longer than any call may take.
+FOREVER = 6.0
 HANG = 5.0
 #: An error that says none of this leaves people alone with it.
 ADVICE = re.compile(
@@ -45,7 +47,6 @@ class Expect:
         info: the reason of port_mapping_info, and None if it can list.
         present: the error of port_mapping.
         absent: the same for taking back; a router that cannot be found is a warning there.
-        may: an error that is as good: on a busy machine the fake cannot list fast enough. Nothing else is looked at then.
         left: whether something of ours may be in the table in the end, because the router does not let go of it.
         options: of all modules.
         check: called with the results of all three.
@@ -55,7 +56,6 @@ class Expect:
     present: str | None = None
     absent: str | None = None
     left: bool = False
-    may: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     check: Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], None] | None = None
 
@@ -97,6 +97,7 @@ def spoofed_in_the_name_of_the_router(router: HostileRouter) -> Expect:
     real = router.search
 
     def late(request: bytes) -> list[bytes]:
+        # The forged answers shall come first.
         time.sleep(0.05)
         return real(request)
 
@@ -177,6 +178,7 @@ def drip_of_everything_after_the_description(router: HostileRouter) -> Expect:
 
 def each_answer_just_in_time(router: HostileRouter) -> Expect:
     def wait(_action: str, _request: bytes, _connection: socket.socket) -> bool:
+        # Quick enough for each by itself.
         time.sleep(0.9)
         return False
 
@@ -185,7 +187,7 @@ def each_answer_just_in_time(router: HostileRouter) -> Expect:
 
 
 def answer_after_the_deadline(router: HostileRouter) -> Expect:
-    router.raw = after("", 6.0)
+    router.raw = after("", FOREVER)
     return unusable("did not answer within", gateway=router.location)
 
 
@@ -194,7 +196,7 @@ def written_but_answered_after_the_deadline(router: HostileRouter) -> Expect:
         if action != "AddPortMapping":
             return False
         perform(router, request)
-        time.sleep(6)
+        time.sleep(FOREVER)
         return True
 
     router.raw = late
@@ -209,7 +211,7 @@ def written_and_silent_ever_after(router: HostileRouter) -> Expect:
             perform(router, request)
             state["dead"] = True
         if state["dead"]:
-            time.sleep(6)
+            time.sleep(FOREVER)
         return state["dead"]
 
     router.raw = late
@@ -221,7 +223,7 @@ def removed_and_silent_ever_after(router: HostileRouter) -> Expect:
 
     def late(action: str, request: bytes, connection: socket.socket) -> bool:
         if state["dead"]:
-            time.sleep(6)
+            time.sleep(FOREVER)
             return True
         state["dead"] = action == "DeletePortMapping"
         return False
@@ -381,7 +383,8 @@ def huge_table(router: HostileRouter) -> Expect:
         # Its port is known, so it is found beyond what the list shows.
         assert absent["changed"]
 
-    return Expect(check=check, may="could not be read to its end .*too slow")
+    # On a busy machine the fake needs its time.
+    return Expect(check=check, options={"timeout": 4.0})
 
 
 def huge_table_of_version_1(router: HostileRouter) -> Expect:
@@ -716,6 +719,7 @@ def reset(wanted: str, data: bytes) -> Callable[[str, bytes, socket.socket], boo
         if action != wanted:
             return False
         connection.sendall(data)
+        # So that it is read before the reset throws it away.
         time.sleep(0.05)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return True
@@ -843,10 +847,6 @@ def test_a_hostile_router(fake_home: Home, third_hosts: Recorder, router: Hostil
         written = pool.submit(call, fake_home, "port_mapping", mappings=[WEB], **options)
         removed = pool.submit(call, fake_home, "port_mapping", state="absent", mappings=[WEB], **apart, **options) if expect.info else None
     info, present = read.result(), written.result()
-    if expect.may and any(re.search(expect.may, text) for text in (info["reason"], present.get("msg", ""))):
-        assert router.ours() == [] or not present.get("failed")
-        assert third_hosts.count() == before
-        return
     judge(expect.info, "" if info["available"] else info["reason"])
     judge(expect.present, present["msg"] if present.get("failed") else "")
     if expect.present is None:
@@ -857,9 +857,6 @@ def test_a_hostile_router(fake_home: Home, third_hosts: Recorder, router: Hostil
         assert router.recorded.maps == {}
     router.between()
     absent = removed.result() if removed else call(fake_home, "port_mapping", state="absent", mappings=[WEB], **options)
-    if expect.may and re.search(expect.may, absent.get("msg", "")):
-        assert third_hosts.count() == before
-        return
     judge(expect.absent, absent["msg"] if absent.get("failed") else "")
     if expect.info is not None and expect.absent is None:
         # Nobody could look: that is said.

@@ -5,36 +5,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import NEEDED
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import started
 from ansible_collections.homeserver.hardening.tests.integration.upnp_audit import homes
-
-
-def _home(made: homes.AuditedHome) -> Iterator[homes.AuditedHome]:
-    # A test that cannot run is a test that failed: skipped tests are not looked at.
-    missing = [name for name in NEEDED if not shutil.which(name)]
-    if missing or os.geteuid() != 0:
-        pytest.fail(f"these tests need root and {', '.join(NEEDED)}; missing: {', '.join(missing) or 'root'}")
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="session")
 def _vulnerable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[homes.AuditedHome]:
-    yield from _home(homes.vulnerable(tmp_path_factory.mktemp("vulnerable")))
+    yield from started(homes.vulnerable(tmp_path_factory.mktemp("vulnerable")))
 
 
 @pytest.fixture(scope="session")
 def _good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[homes.AuditedHome]:
-    yield from _home(homes.good(tmp_path_factory.mktemp("good")))
+    yield from started(homes.good(tmp_path_factory.mktemp("good")))
 
 
 @pytest.fixture

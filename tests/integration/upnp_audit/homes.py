@@ -16,63 +16,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import GLOBAL_WAN, NEIGHBOUR, Home
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import COMMON, GLOBAL_WAN, NEIGHBOUR, PRIVATE_WAN, RULES, Home
 
 LAN6, WAN6 = "2001:db8:77", "2001:db8:ff"
 HOST6, ROUTER6, ROUTER_WAN6 = f"{LAN6}::10", f"{LAN6}::1", f"{WAN6}::2"
-PRIVATE_WAN = "10.99.0.2"
 
-_RULES = """
-flush ruleset
-table inet filter {{
-  chain input {{
-    type filter hook input priority 0; policy {input_policy};
-    iif "lo" accept
-    ct state established,related accept
-    iifname "lan0" accept
-    meta l4proto icmpv6 accept
-    ip protocol icmp accept
-  }}
-  chain forward {{
-    type filter hook forward priority 0; policy drop;
-    ct state established,related accept
-    iifname "lan0" oifname "wan0" accept
-    meta l4proto icmpv6 accept
-    jump miniupnpd
-  }}
-  chain miniupnpd {{ }}
-  chain prerouting {{
-    type nat hook prerouting priority dstnat; policy accept;
-    jump prerouting_miniupnpd
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat; policy accept;
-    jump postrouting_miniupnpd
-    oifname "wan0" ip saddr 192.168.77.0/24 masquerade
-  }}
-  chain prerouting_miniupnpd {{ }}
-  chain postrouting_miniupnpd {{ }}
-}}
-"""
-
-_COMMON = """
-ext_ifname=wan0
-listening_ip=lan0
-http_port=5555
-min_lifetime=120
+_COMMON = (
+    COMMON
+    + """min_lifetime=120
 max_lifetime=86400
 system_uptime=yes
-notify_interval=60
-clean_ruleset_interval=0
-uuid=c0ffee00-fbcf-46f4-8107-f20c8955b43f
-lease_file={directory}/leases
-presentation_url=
-upnp_table_name=filter
-upnp_nat_table_name=filter
-upnp_forward_chain=miniupnpd
-upnp_nat_chain=prerouting_miniupnpd
-upnp_nat_postrouting_chain=postrouting_miniupnpd
 """
+)
 
 #: Listens on the WAN too, maps for anybody to anywhere, has no rules.
 VULNERABLE = ("listening_ip=wan0", "ext_ip=44.128.1.2", "enable_upnp=yes", "enable_natpmp=yes", "secure_mode=no")
@@ -115,7 +70,7 @@ class AuditedHome(Home):
 
     def load_rules(self) -> None:
         """Give the router its rules, with nothing mapped."""
-        self.run(self.router, "nft", "-f", "-", text=_RULES.format(input_policy="accept" if self._open_input else "drop"))
+        self.run(self.router, "nft", "-f", "-", text="flush ruleset\n" + RULES % ("accept" if self._open_input else "drop"))
 
     def daemon(self, lines: Sequence[str]) -> None:
         """Start miniupnpd with this configuration, with nothing mapped."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import socket
 import threading
@@ -170,7 +171,7 @@ class FakeIgd:
             index = int(arguments["NewPortMappingIndex"])
             if index >= len(self.entries):
                 return self._fault(713)
-            (protocol, port), entry = list(self.entries.items())[index]
+            (protocol, port), entry = next(itertools.islice(self.entries.items(), index, None))
             return self.response(action, f"<NewExternalPort>{port}</NewExternalPort><NewProtocol>{protocol}</NewProtocol>{_fields(entry)}")
         if action == "AddPortMapping":
             self.put(
