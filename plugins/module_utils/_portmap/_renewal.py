@@ -18,6 +18,7 @@ from typing import Any
 from .._ownership import OwnershipError, host_id
 from .._state import StateDir, StateError
 from . import _moment as moments
+from ._apply import make
 from ._errors import GatewayError, PortmapError
 from ._kept import CONFLICT, ERROR, HELD, Keeping, Kept, Way, due, status_row
 from ._model import Entry, Gateway, Wanted
@@ -137,24 +138,20 @@ class Renewal:
         if row.refused or row.external_port is None:
             return replace(kept, state=CONFLICT, error=row.error or "")
         moment = moments.now()
-        delete: tuple[Entry, ...]
         step = steps.get((kept.protocol, row.external_port))
         if step is None and row.entry is not None:
             reason = due(kept, row.entry.lease, moment)
             if not reason:
                 return replace(kept, state=HELD, error="", failures=0, tried=None, external_port=row.external_port)
-            delete, target = (), replace(row.entry, lease=_lease(kept, gateway, row.entry.key))
+            target = replace(row.entry, lease=_lease(kept, gateway, row.entry.key))
         elif step is not None:
-            reason, delete, target = _why(step, host), step.delete, step.add[0]
+            reason, target = _why(step, host), step.add[0]
         else:
             return replace(kept, state=ERROR, error=f"mapping {kept.name!r}: the router gave no answer that could be judged")
         if kept.waits(moment) and not self._now:
             return kept
         try:
-            # Each change buys the next one as much time again.
-            gateway.renew_patience(WRITE)
-            after = _execute(gateway, delete, target, new=reason == "missing")
-            gateway.renew_patience()
+            after = _execute(gateway, step, target)
         except PortmapError as error:
             return replace(kept, state=ERROR, error=str(error), failures=kept.failures + 1, tried=moment)
         info = gateway.describe()
@@ -180,8 +177,10 @@ class Renewal:
         for step in plan.steps:
             for entry in step.delete:
                 if not step.add and entry.internal_client in earlier and owner_of(entry, host)[0] == OURS:
+                    gateway.renew_patience(WRITE)
                     try:
                         gateway.delete(entry)
+                        gateway.renew_patience()
                     except PortmapError as error:
                         # It ends with its lease, since nothing renews it.
                         self._left.append(str(error))
@@ -243,17 +242,15 @@ def _why(step: Step, host: Host) -> str:
     return "changed" if before.enabled else "restarted"
 
 
-def _execute(gateway: Gateway, delete: Sequence[Entry], target: Entry, new: bool) -> Entry:
-    """Remove what is in the way and make what is wanted; what would be the same is set anew without a gap. What is new and wrong is taken back."""
-    for entry in delete:
-        if replace(entry, enabled=True, lease=target.lease) != target:
-            gateway.delete(entry)
+def _execute(gateway: Gateway, step: Step | None, target: Entry) -> Entry:
+    """Make what is wanted, taking back what went wrong; what is there and would be the same is set anew without a gap."""
+    away = tuple(entry for entry in step.delete if replace(entry, enabled=True, lease=target.lease) != target) if step is not None else ()
+    if step is not None and (away or not step.delete):
+        return make(gateway, MappingPlan(steps=[replace(step, delete=away)])).entries[target.key]
+    gateway.renew_patience(WRITE)
     after = gateway.add(target)
+    gateway.renew_patience()
     if after.description.strip() != target.description:
         where = f"{target.protocol} port {target.external_port}"
-        if new:
-            # Nobody would know it for ours: neither the next run nor whoever takes back.
-            gateway.delete(after)
-            where = f"(and was told to remove it) {where}"
         raise GatewayError(f"the router holds {where} with the description {after.description!r} instead of {target.description!r}")
     return after

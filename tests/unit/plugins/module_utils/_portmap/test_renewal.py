@@ -17,10 +17,11 @@ import pytest
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _moment as moments
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _renewal as renewal
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service as service
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import GatewayError, NoGatewayError
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import AnswerError, GatewayError, NoGatewayError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._kept import FILE, Keeping, Kept, Way, due
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import MAX_LEASE, Entry, Gateway, Wanted
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._moment import Moment
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._patience import Patience
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._planning import Named
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._renewal import EXIT_STATUS, Renewal, Renewed
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import Request, Result, Selection, run
@@ -274,30 +275,55 @@ def test_a_router_that_fails_is_asked_again_later(home: Home) -> None:
     assert home.renew(now=True).result == "ok"
 
 
-def test_a_router_that_drops_descriptions_keeps_nothing_of_what_is_made_anew(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+class Bent(MemoryGateway):
+    """Makes a mapping that leads elsewhere, as routers do whose table is spoilt."""
+
+    def add(self, entry: Entry) -> Entry:
+        kept = super().add(replace(entry, internal_port=4464))
+        raise AnswerError(f"it holds {kept.internal_port} instead")
+
+
+@pytest.mark.parametrize("bad", ["leads elsewhere", "forgets descriptions", "cuts descriptions"])
+def test_what_went_wrong_when_it_was_made_anew_is_taken_back(home: Home, bad: str) -> None:
     home.present(WEB)
-    home.router.entries.clear()
-    add = home.router.add
-
-    def forgetful(entry: Entry) -> Entry:
-        after = replace(add(entry), description="")
-        home.router.entries[after.key] = after
-        return after
-
-    monkeypatch.setattr(home.router, "add", forgetful)
+    camera = Entry("tcp", 443, "192.168.1.9", 80, "camera")
+    home.router = Bent([camera]) if bad == "leads elsewhere" else MemoryGateway([camera])
+    home.router.keep_description = bad != "forgets descriptions"
+    home.router.kept_length = 12 if bad == "cuts descriptions" else 128
     done = home.renew()
-    assert done.result == "retry"
-    assert "told to remove it" in done.rows[0]["error"]
-    assert home.router.entries == {}
+    assert (done.result, actions(done)) == ("retry", [("web", "error", "")])
+    assert home.router.entries == {camera.key: camera}
+    # So it is not taken for somebody else's later.
+    home.router = MemoryGateway([camera])
+    assert actions(home.renew(now=True)) == [("web", "held", "missing")]
 
 
-def test_each_change_buys_the_next_one_time(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    home.present(WEB, replace(WEB, name="alt", external_port=8081))
-    home.router.entries.clear()
-    bought: list[float | None] = []
-    monkeypatch.setattr(home.router, "renew_patience", lambda seconds=None: bought.append(seconds))
-    assert home.renew().result == "ok"
-    assert len(bought) == 4
+def test_a_renewal_that_fails_takes_nothing_away(home: Home) -> None:
+    home.present(replace(WEB, lease=3600))
+    home.pass_time(1900)
+    before = dict(home.router.entries)
+    home.router.refuse = lambda operation, entry: operation == "add"
+    assert home.renew().result == "retry"
+    assert home.router.entries == before
+
+
+def test_a_slow_router_gets_time_for_each_mapping(home: Home) -> None:
+    """It takes three seconds for all, but each mapping that it makes buys the next one as much again."""
+    wanted = [replace(WEB, name=f"web-{number}", external_port=8000 + number, port=8000 + number) for number in range(10)]
+    with FakeIgd() as router:
+        home.opener = lambda selection: router.gateway()
+        assert home.present(*wanted).error is None
+        router.entries.clear()
+        ticks = [0.0]
+
+        def answer(_action: str, _arguments: dict[str, str]) -> None:
+            ticks[0] += 0.15
+
+        router.hook = answer
+        home.opener = lambda selection: router.gateway(Patience(3.0, lambda: ticks[0]))
+        done = home.renew()
+        assert (done.result, len(router.entries)) == ("ok", 10)
+        assert ticks[0] > 3
 
 
 def test_no_router_is_no_reason_to_forget(home: Home) -> None:
