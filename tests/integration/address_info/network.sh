@@ -25,6 +25,11 @@ ip addr add 2a00:db8:5::30/64 dev wan0 nodad valid_lft 7200 preferred_lft 0
 # The kernel adds a temporary address to this one, as it would after a router's announcement.
 ip addr add 2a00:db8:5:0:5054:ff:fe12:3456/64 dev wan0 nodad valid_lft 7200 preferred_lft 3600 mngtmpaddr
 ip addr add fd00:5::20/64 dev wan0 nodad
+# The kernel looks at what it added a moment later; by then a search for duplicates must still be off, or this address is tentative as well.
+for _ in $(seq 100); do
+  if ip -6 addr show dev wan0 temporary | grep -q inet6 && [ -z "$(ip -6 addr show dev wan0 tentative)" ]; then break; fi
+  sleep 0.05
+done
 # Stays tentative for a minute.
 sysctl -qw net.ipv6.conf.wan0.accept_dad=1 net.ipv6.conf.wan0.dad_transmits=60
 ip addr add 2a00:db8:5::40/64 dev wan0
