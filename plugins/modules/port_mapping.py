@@ -258,7 +258,8 @@ mappings:
           returned: success
           sample: camera
     error:
-      description: Why the mapping cannot be had. V(null) if it can.
+      description:
+        - Why the mapping cannot be had. V(null) if it can, also where it is not there only because another one of the same call cannot be had.
       type: str
       returned: success
 gateway:

@@ -8,6 +8,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .._ownership import parse_tag
@@ -18,12 +19,25 @@ from ._planning import MappingPlan
 
 
 class ApplyError(GatewayError):
-    """A write failed; what had been written before in the same call was taken back, as far as the text says."""
+    """A write failed; what had been written before in the same call was taken back, as far as the text says.
 
-    def __init__(self, message: str, complete: bool, advice: str = "") -> None:
-        self.complete = complete
-        self.advice = advice
+    Attributes:
+        cause: what failed.
+        failed: the mapping that could not be made or removed.
+        unsettled: those that could not be put back as they were.
+    """
+
+    def __init__(self, message: str, cause: PortmapError, failed: Entry | None = None, unsettled: Sequence[Entry] = ()) -> None:
+        self.cause = cause
+        self.failed = failed
+        self.unsettled = tuple(unsettled)
+        self.advice = cause.advice
         super().__init__(message)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the router holds what it held before."""
+        return not self.unsettled
 
 
 @dataclass
@@ -51,20 +65,20 @@ def make(gateway: Gateway, plan: MappingPlan) -> Outcome:
 
 def _make(gateway: Gateway, plan: MappingPlan) -> Outcome:
     outcome = Outcome()
-    undo: list[tuple[bool, Entry]] = []
+    undo: list[_Undo] = []
     # Who does what is asked may go on taking time: each change that was made buys the next one as much again.
     gateway.renew_patience(WRITE)
     try:
         for step in plan.steps:
             # Noted before it is done: a router may do it and lose the answer.
             for entry in step.delete:
-                undo.append((True, entry))
+                undo.append(_Undo(entry, True, entry))
                 gateway.delete(entry)
             for entry in step.add:
-                undo.append((False, entry))
+                undo.append(_Undo(entry, False, entry))
                 after = gateway.add(entry)
                 # Another port than the one asked for, where that is allowed.
-                undo[-1] = (False, after)
+                undo[-1] = _Undo(entry, False, after)
                 _check_description(entry, after)
                 outcome.entries[entry.key] = after
             gateway.renew_patience()
@@ -132,11 +146,22 @@ def _check_description(asked: Entry, after: Entry) -> None:
     )
 
 
-def _take_back(gateway: Gateway, undo: list[tuple[bool, Entry]], error: PortmapError) -> ApplyError:
+@dataclass(frozen=True)
+class _Undo:
+    """What was done, or tried: an entry that was asked for, or was there and had to go; and how the router has, or had it."""
+
+    asked: Entry
+    was_there: bool
+    entry: Entry
+
+
+def _take_back(gateway: Gateway, undo: list[_Undo], error: PortmapError) -> ApplyError:
     problems: list[str] = []
+    unsettled: list[Entry] = []
     restored = 0
     gateway.renew_patience(UNDO)
-    for was_there, entry in reversed(undo):
+    for one in reversed(undo):
+        was_there, entry = one.was_there, one.entry
         try:
             there = gateway.find(entry.protocol, entry.external_port)
             same = there is not None and (there.internal_client, there.internal_port) == (entry.internal_client, entry.internal_port)
@@ -153,7 +178,10 @@ def _take_back(gateway: Gateway, undo: list[tuple[bool, Entry]], error: PortmapE
             gateway.renew_patience()
         except PortmapError as problem:
             problems.append(f"{entry.protocol} port {entry.external_port}: {problem}")
+            unsettled.append(one.asked)
+    # The last thing that was noted is what failed.
+    failed = undo[-1].asked if undo else None
     if problems:
-        return ApplyError(f"{error}. Not everything could be put back as it was: {'; '.join(problems)}", False, error.advice)
+        return ApplyError(f"{error}. Not everything could be put back as it was: {'; '.join(problems)}", error, failed, unsettled)
     back = f"; {restored} earlier change{'s' if restored != 1 else ''} of this run {'were' if restored != 1 else 'was'} taken back" if restored else ""
-    return ApplyError(f"{error}. The router holds what it held before{back}", True, error.advice)
+    return ApplyError(f"{error}. The router holds what it held before{back}", error, failed)

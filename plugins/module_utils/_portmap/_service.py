@@ -20,7 +20,7 @@ from .._ownership import OwnershipError, host_id
 from .._plan import Plan
 from .._state import DEFAULT_DIRECTORY, StateError
 from . import _moment as moments
-from ._apply import make, remove
+from ._apply import ApplyError, make, remove
 from ._auto import Kind, open_auto, open_recorded
 from ._discovery import at_location, check_address, discover, is_location
 from ._errors import BadRequestError, GatewayError, NoGatewayError, NoNatError, PortmapError, ProtocolError
@@ -28,7 +28,7 @@ from ._kept import Keeping, Kept, Way
 from ._links import Link, read_links
 from ._model import MAX_LEASE, Entry, Gateway, Wanted
 from ._patience import UNDO
-from ._planning import Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
+from ._planning import OURS, Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
 from ._recorded import NatPmpGateway, PcpGateway
 from ._records import Store
 
@@ -275,8 +275,13 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         return
     try:
         outcome = make(gateway, plan)
+    except ApplyError as error:
+        result.changed = not error.complete
+        _blame(plan.rows, error, host)
+        _report(result, plan, gateway, host, {})
+        raise
     except PortmapError as error:
-        result.changed = not getattr(error, "complete", False)
+        result.changed = True
         for row in plan.rows:
             if row.state != "present":
                 row.state, row.error = "error", _text(error)
@@ -289,6 +294,18 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
     elif keeping is not None:
         way = Way(selection.method, selection.gateway, selection.interface, selection.timeout, request.allow_other_external_port)
         keeping.put(_kept(plan, request.wanted, gateway, host, way, {**{kept.key: kept for kept in keeping.mappings}, **dict.fromkeys(outcome.entries)}))
+
+
+def _blame(rows: Sequence[Row], error: ApplyError, host: Host) -> None:
+    """Say of the mapping that failed why, and of those that could not be put back; the others are only not there because of it."""
+    for entry in (*error.unsettled, *([error.failed] if error.failed is not None else [])):
+        concerned = [row for row in rows if (row.protocol, row.external_port) == entry.key]
+        # What had to go first because its service moved, belongs to that service.
+        concerned = concerned or [row for row in rows if owner_of(entry, host) == (OURS, row.name)]
+        for row in concerned:
+            row.error = _text(error.cause) if error.complete else _text(error)
+            if row.state != "present":
+                row.state = "error"
 
 
 def _kept(

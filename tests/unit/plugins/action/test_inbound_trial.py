@@ -13,6 +13,12 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 
 from ansible_collections.homeserver.hardening.plugins.action.inbound_trial import ActionModule
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Wanted
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._planning import Named
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import Request, Selection
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import run as run_mapping
+from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._portmap.fake_igd import MemoryGateway
 
 WAN, VANTAGE, NONCE = "44.1.1.1", "45.2.2.2", "ab" * 32
 PLAN = {
@@ -172,6 +178,60 @@ def test_what_the_router_refuses_does_not_keep_the_rest_from_being_tried() -> No
     assert home.forwards == {}
     assert stopped["left"] == []
     assert (states(stopped)[0], stopped["inbound"][0]["reason"]) == (("web", "untested", ["mapping_refused"]), "ConflictInMappingEntry")
+
+
+class WritingHome(Home):
+    """Its router is asked by the code of port_mapping, and refuses some ports only when they are written."""
+
+    def __init__(self, *denied: int) -> None:
+        super().__init__()
+        self.router = MemoryGateway()
+        self.router.refuse = lambda operation, entry: operation == "add" and entry.external_port in denied
+
+    def port_mapping(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        if arguments["state"] == "absent":
+            request = Request("absent", named=[Named(row["name"]) for row in arguments["mappings"]])
+        else:
+            request = Request(
+                "present", [Wanted(row["name"], row["protocol"], row["external_port"], row["port"], row["lease"]) for row in arguments["mappings"]]
+            )
+        result = run_mapping(request, Selection(), False, lambda _selection: self.router)
+        return {**result.data, **({"failed": True, "msg": result.error} if result.error else {})}
+
+
+SSH = {"name": "ssh", "protocol": "tcp", "port": 22, "external_port": 22, "families": {"ipv4": {"path": "port_mapping", "address": WAN}}}
+
+
+@pytest.mark.parametrize(
+    ("denied", "tested"), [((80,), ["wg", "ssh"]), ((51820,), ["web", "ssh"]), ((80, 22), ["wg"]), ((22, 51820), ["web"]), ((80, 22, 51820), [])]
+)
+def test_a_port_that_is_refused_on_writing_is_the_only_one(denied: tuple[int, ...], tested: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_service, "host_id", lambda: "01234567")
+    home = WritingHome(*denied)
+    three = {**PLAN, "services": [*PLAN["services"], SSH]}
+    targets = [{**TARGETS[0], "targets": [*TARGETS[0]["targets"], {"host": WAN, "ports": [22], "protocol": "tcp", "families": ["ipv4"]}]}]
+    started = start(home, plan=three, targets=targets)
+    ports = {"web": 80, "wg": 51820, "ssh": 22}
+    asked = [port for vantage in started["targets"] for row in vantage["targets"] for port in row["ports"]]
+    assert [port for port in asked if port in ports.values()] == [ports[name] for name in ("web", "wg", "ssh") if name in tested]
+    stopped = stop(home, started["trial"], plan=three)
+    rows = {row["service"]: row for row in stopped["inbound"]}
+    assert {name: rows[name]["reason"] for name in ports if name not in tested} == {
+        name: f"no add of {ports[name]}" for name in ports if name not in tested
+    }
+    # Nobody looked in this test; but nothing of the router's is said about what it did forward.
+    assert {tuple(rows[name]["notes"]) for name in tested} <= {("no_vantage",)}
+    assert (home.router.entries, stopped["left"]) == ({}, [])
+
+
+def test_a_control_that_is_refused_on_writing_keeps_nothing_from_being_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_service, "host_id", lambda: "01234567")
+    home = WritingHome(*range(20000, 32768))
+    started = start(home)
+    assert [row["ports"] for row in started["targets"][0]["targets"]] == [[80], [51820]]
+    assert sorted(port for _protocol, port in home.router.entries) == [80, 51820]
+    stop(home, started["trial"])
+    assert home.router.entries == {}
 
 
 def test_what_was_refused_and_may_be_there_all_the_same_is_taken_back_at_the_stop() -> None:
