@@ -216,9 +216,7 @@ def test_a_port_that_is_refused_on_writing_is_the_only_one(denied: tuple[int, ..
     assert [port for port in asked if port in ports.values()] == [ports[name] for name in ("web", "wg", "ssh") if name in tested]
     stopped = stop(home, started["trial"], plan=three)
     rows = {row["service"]: row for row in stopped["inbound"]}
-    assert {name: rows[name]["reason"] for name in ports if name not in tested} == {
-        name: f"no add of {ports[name]}" for name in ports if name not in tested
-    }
+    assert {name: rows[name]["reason"] for name in ports if name not in tested} == {name: f"no add of {ports[name]}" for name in ports if name not in tested}
     # Nobody looked in this test; but nothing of the router's is said about what it did forward.
     assert {tuple(rows[name]["notes"]) for name in tested} <= {("no_vantage",)}
     assert (home.router.entries, stopped["left"]) == ({}, [])

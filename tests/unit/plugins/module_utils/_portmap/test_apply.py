@@ -6,16 +6,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _recorded as recorded
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service as service
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._apply import ApplyError, make
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import AnswerError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import MAX_LEASE, Entry, Wanted
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._planning import Host, plan_present
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._recorded import NatPmpGateway, PcpGateway, RecordedGateway
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._records import Store
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._service import Request, Result, Selection, run
 from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._portmap.fake_igd import MemoryGateway
+from ansible_collections.homeserver.hardening.tests.unit.plugins.module_utils._portmap.test_recorded import LINK, Router
 
 ADDRESS = "192.168.1.10"
 WEB, TLS, WG = Wanted("web", "tcp", 80, 8080), Wanted("tls", "tcp", 8443, 443), Wanted("wg", "udp", 51820, 51820)
@@ -101,3 +106,19 @@ def test_the_exception_says_it_without_words() -> None:
     assert caught.value.failed is not None
     assert caught.value.failed.key == ("tcp", 8443)
     assert (caught.value.unsettled, caught.value.complete, str(caught.value.cause)) == ((), True, "no add of 8443")
+
+
+@pytest.mark.parametrize("kind", [PcpGateway, NatPmpGateway])
+@pytest.mark.parametrize("first", [True, False])
+def test_protocols_that_list_nothing(kind: type[RecordedGateway], first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    router = Router()
+    monkeypatch.setattr(recorded, "exchange", router)
+    router.taken = {8443}
+    wanted = [TLS, WEB] if first else [WEB, TLS]
+    result = run(Request("present", wanted), Selection(), False, lambda selection: kind(LINK, "192.168.1.1", Store(str(tmp_path)), 1.0))
+    named = {name: error for name, _state, error in errors(result)}
+    assert named["web"] is None
+    assert named["tls"] is not None
+    assert "tcp port 8443" in named["tls"]
+    assert "taken back" not in named["tls"]
+    assert router.mappings == {}
