@@ -13,7 +13,8 @@ options:
     description:
       - The protocol towards the router.
       - V(auto) takes V(pcp), then V(upnp), then V(natpmp), whatever answers first in this order. Where the router speaks UPnP as well, that tells whose a port
-        is. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) is V(upnp), since nothing renews then.
+        is. A mapping stays with the protocol that it was made by. Where O(state_dir) cannot be written, V(auto) maps by V(upnp) alone, since nothing renews
+        then; all three can be read.
       - V(pcp) and V(natpmp) cannot list mappings. What this host made by them is recorded in O(state_dir), for everything else the owner is unknown.
     type: str
     choices: [auto, upnp, pcp, natpmp]

@@ -12,6 +12,8 @@ description:
   - Finds the router by UPnP, PCP or NAT-PMP and lists every port mapping that it shows, with its owner, and the router's WAN address.
   - Changes nothing. Sends a search to the router and to the LAN of the host, and requests to the router only.
   - Ends with the first good answer. That there is no router that maps ports is an answer and no failure.
+  - Needs no root, by any protocol. What this host mapped by PCP and NAT-PMP is recorded in O(state_dir), which usually only root may read; without it there
+    is a warning, and mappings whose owner only the records could tell are V(unknown).
 extends_documentation_fragment:
   - homeserver.hardening.attributes.info
   - homeserver.hardening.router
@@ -40,12 +42,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 available:
-  description: Whether a router answered and let its mappings be listed.
+  description:
+    - Whether a router answered and let its mappings be listed.
+    - This is about the router and says nothing of what this run would be allowed to do; see RV(missing).
   returned: always
   type: bool
   sample: true
 reason:
   description: Why not; empty if RV(available=true).
+  returned: always
+  type: str
+  sample: ""
+missing:
+  description:
+    - What keeps M(homeserver.hardening.port_mapping) from mapping with the same options as the same user, although RV(available=true). Empty if nothing does.
+    - That is O(state_dir) where it cannot be written and the router speaks only PCP or NAT-PMP, or only they were asked for. UPnP maps without it.
   returned: always
   type: str
   sample: ""
@@ -158,7 +169,8 @@ mappings:
     owner:
       description:
         - V(ours) carries this host's tag, V(homeserver) that of another host that this collection manages.
-        - V(untagged_ours) leads to this host but was made by something else. Everything else is V(foreign).
+        - V(untagged_ours) leads to this host but was made by something else. V(unknown) leads to this host, and may have been made by this collection by PCP
+          or NAT-PMP, but its records could not be read. Everything else is V(foreign).
       type: str
       returned: success
       sample: ours

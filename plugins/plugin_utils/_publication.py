@@ -322,6 +322,15 @@ def _taken_in_router(service: Service, readings: Readings, where: str, adopt: bo
             continue
         subject = f"{where}.external_port: {service.external_port}"
         target = f"{row.get('internal_client')} port {row.get('internal_port')}, described as {row.get('description')!r}"
+        if row.get("owner") == "unknown":
+            return Problem(
+                "mapping-unknown",
+                subject,
+                f"the router already forwards {service.protocol.upper()} {service.external_port} to this host ({target}), and whether this collection made that"
+                " could not be read",
+                "Run as root (become: true): only root may read what this host mapped by PCP and NAT-PMP",
+                service.name,
+            )
         # One of this host that leads to another of its ports belongs to another service: to take it over would break that one.
         if row.get("owner") != "untagged_ours" or row.get("internal_port") != service.port:
             return Problem(

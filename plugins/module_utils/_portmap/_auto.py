@@ -7,7 +7,7 @@ Private to this collection.
 
 PCP comes first, since it gives the very port or refuses, and lets nobody else remove it. Where the router speaks UPnP as well, that is asked whose a port is.
 NAT-PMP comes last, since it cannot demand a port. PCP and NAT-PMP list nothing: their records say what this host made by them. Where none can be written,
-everything is left to UPnP.
+whatever shall be mapped is left to UPnP; all three are asked by those who only look.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class JoinedGateway(Gateway):
         self._recorded = recorded
         self._first = first
         self._holder: dict[tuple[str, int], Gateway] = {}
+        self.unread = next((member.unread for member in recorded if member.unread), "")
 
     def describe(self) -> GatewayInfo:
         return self._igd.describe()
@@ -183,9 +184,11 @@ def open_recorded(kind: Kind, links: Sequence[Link], address: str | None, store:
     )
 
 
-def open_auto(links: Sequence[Link], address: str | None, is_global: Callable[[str], bool], timeout: float, store: Store, other_port: bool = False) -> Gateway:
+def open_auto(
+    links: Sequence[Link], address: str | None, is_global: Callable[[str], bool], timeout: float, store: Store, other_port: bool = False, writes: bool = True
+) -> Gateway:
     """Find the router by every protocol at once."""
-    if not store.usable():
+    if writes and not store.usable():
         # Without records PCP and NAT-PMP would lose track of what they made.
         return discover(links, is_global, timeout, address)
     probe, patience = min(timeout, _PROBE), Patience(timeout)
@@ -211,7 +214,7 @@ def open_auto(links: Sequence[Link], address: str | None, is_global: Callable[[s
         return other
     there = [one for one in (pcp, natpmp) if one is not None and _at(one) == _at(igd)]
     first = pcp if pcp in there else None
-    recorded = [one for one in there if one is first or one.list()]
+    recorded = [one for one in there if one is first or one.list() or one.unread]
     return JoinedGateway(igd, recorded, first) if recorded else igd
 
 

@@ -134,6 +134,8 @@ class Gateway(ABC):
     incomplete = ""
     #: Whether the last list was read piece by piece, so that it may have moved meanwhile.
     piecemeal = False
+    #: Why it could not be read what this host made by PCP and NAT-PMP; empty if it could, or if the router speaks neither.
+    unread = ""
 
     @abstractmethod
     def describe(self) -> GatewayInfo:

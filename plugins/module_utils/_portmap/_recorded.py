@@ -309,8 +309,9 @@ class RecordedGateway(Gateway):
         try:
             clock = self._store.read()[1].get(clock_name(self.method, self._address))
         except GatewayError:
-            # Who may not read the records has none; what needs them says so.
+            # What needs them says so.
             return
+        self.unread = self._store.unread
         self._restarted = clock is not None and not packets.epoch_valid(clock.epoch, 0.0, epoch, clock.passed(self._read_at))
 
     def _problem(self, entry: Entry, answer: Answer) -> str:

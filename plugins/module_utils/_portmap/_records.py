@@ -83,6 +83,9 @@ Update = Callable[[Table, dict[str, Clock]], None]
 class Store:
     """The file. Nothing is created until something is written."""
 
+    #: Why it could not be read, for somebody who goes on without it.
+    unread = ""
+
     def __init__(self, path: str = DEFAULT_DIRECTORY) -> None:
         try:
             self._state = StateDir(path)
@@ -101,25 +104,23 @@ class Store:
 
     def usable(self) -> bool:
         """Whether it can be read, and written if need be."""
-        place = self._state.path
-        while not os.path.lexists(place):
-            place = os.path.dirname(place)
-        if not os.path.isdir(place) or not os.access(place, os.R_OK | os.W_OK | os.X_OK):
-            return False
         try:
-            self.read()
+            self.require_usable()
         except GatewayError:
             return False
         return True
 
     def require_usable(self) -> None:
         """Refuse before anything is asked of the router if its answer could not be kept."""
-        self.read()
-        if not self.usable():
+        place = self._state.path
+        while not os.path.lexists(place):
+            place = os.path.dirname(place)
+        if not os.path.isdir(place) or not os.access(place, os.R_OK | os.W_OK | os.X_OK):
             raise GatewayError(
                 f"the state directory {self._state.path} cannot be written, and without it nobody could tell this host's mappings from others later: run as"
                 " root (become: true), or choose another state_dir"
             )
+        self.read()
 
     def read(self) -> tuple[list[Record], dict[str, Clock]]:
         """Return the records, and the clocks of routers by C(clock_name)."""
@@ -196,6 +197,17 @@ class Store:
             return self._state.read(FILE)
         except StateError as error:
             raise GatewayError(str(error)) from error
+
+
+class ReadingStore(Store):
+    """The file for somebody who only looks: what cannot be read is not there, and C(unread) says why."""
+
+    def read(self) -> tuple[list[Record], dict[str, Clock]]:
+        try:
+            return super().read()
+        except GatewayError as error:
+            self.unread = str(error)
+            return [], {}
 
 
 def clock_name(method: str, gateway: str) -> str:

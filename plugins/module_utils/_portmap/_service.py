@@ -28,9 +28,9 @@ from ._kept import Keeping, Kept, Way
 from ._links import Link, read_links
 from ._model import MAX_LEASE, Entry, Gateway, Wanted
 from ._patience import UNDO
-from ._planning import OURS, Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
+from ._planning import OURS, UNTAGGED_OURS, Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
 from ._recorded import NatPmpGateway, PcpGateway
-from ._records import Store
+from ._records import ReadingStore, Store
 
 METHODS = ("auto", "upnp", "pcp", "natpmp")
 _RECORDED: dict[str, Kind] = {"pcp": PcpGateway, "natpmp": NatPmpGateway}
@@ -97,7 +97,7 @@ def open_gateway(selection: Selection) -> Gateway:
     if not _MIN_TIMEOUT <= selection.timeout <= _MAX_TIMEOUT:
         raise BadRequestError(f"timeout {selection.timeout:g} is out of the range {_MIN_TIMEOUT:g} to {_MAX_TIMEOUT:g} seconds")
     recorded = _RECORDED.get(selection.method)
-    store = Store(selection.state_dir or DEFAULT_DIRECTORY)
+    store = (Store if selection.writes else ReadingStore)(selection.state_dir or DEFAULT_DIRECTORY)
     if selection.gateway and is_location(selection.gateway):
         if recorded is not None:
             raise BadRequestError(f"gateway {selection.gateway} is the address of a UPnP description: with method {selection.method} give the router's address")
@@ -110,7 +110,7 @@ def open_gateway(selection: Selection) -> Gateway:
     if selection.method == "upnp" or (recorded is None and selection.state_dir is None):
         return discover(links, is_publishable, selection.timeout, address)
     if recorded is None:
-        return open_auto(links, address, is_publishable, selection.timeout, store, selection.other_port)
+        return open_auto(links, address, is_publishable, selection.timeout, store, selection.other_port, selection.writes)
     if selection.writes:
         store.require_usable()
     return open_recorded(recorded, links, address, store, selection.timeout, selection.other_port)
@@ -154,7 +154,7 @@ def gateway_data(gateway: Gateway) -> dict[str, Any]:
 def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
     """Read what the router holds. No router is an answer, not a failure."""
     start = time.monotonic()
-    result = Result(data={"available": False, "reason": "", "gateway": None, "mappings": [], "elapsed": 0.0})
+    result = Result(data={"available": False, "reason": "", "missing": "", "gateway": None, "mappings": [], "elapsed": 0.0})
     try:
         gateway = opener(selection)
         result.data["gateway"] = gateway_data(gateway)
@@ -171,11 +171,29 @@ def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
         result.data["reason"] = _text(error)
     else:
         result.data["available"] = True
-        result.data["mappings"] = [_info_row(entry, host) for entry in entries]
+        result.data["mappings"] = [_info_row(entry, host, gateway.unread) for entry in entries]
+        result.data["missing"] = _missing(gateway, selection)
+        if gateway.unread:
+            result.warnings.append(
+                f"{gateway.unread}. So what this host mapped by PCP or NAT-PMP is not listed, or its owner is unknown: run as root (become: true) to see it"
+            )
+        if result.data["missing"]:
+            result.warnings.append(f"port_mapping could not map by {gateway.describe().method} as this run is: {result.data['missing']}")
         if gateway.incomplete:
             result.warnings.append(f"{gateway.incomplete}: what is shown is not all. A restart of the router clears most tables")
     result.data["elapsed"] = round(time.monotonic() - start, 3)
     return result
+
+
+def _missing(gateway: Gateway, selection: Selection) -> str:
+    """Return what keeps mappings from being made by whoever only looked; empty if nothing does. UPnP alone needs no record."""
+    if gateway.describe().method == "upnp":
+        return ""
+    try:
+        Store(selection.state_dir or DEFAULT_DIRECTORY).require_usable()
+    except GatewayError as error:
+        return str(error)
+    return ""
 
 
 def run(request: Request, selection: Selection, check_mode: bool, opener: Opener = open_gateway) -> Result:
@@ -503,8 +521,11 @@ def _row_data(row: Row, method: str | None, host: Host | None) -> dict[str, Any]
     }
 
 
-def _info_row(entry: Entry, host: Host) -> dict[str, Any]:
+def _info_row(entry: Entry, host: Host, unread: str = "") -> dict[str, Any]:
     owner, name = owner_of(entry, host)
+    if unread and owner == UNTAGGED_OURS:
+        # Routers show what was made by PCP and NAT-PMP without our tag: only the records could tell.
+        owner = "unknown"
     return {**entry.as_data(), "remote_host": entry.remote_host, "lease": entry.lease, "owner": owner, "name": name}
 
 

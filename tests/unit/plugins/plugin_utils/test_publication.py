@@ -206,6 +206,8 @@ def test_a_published_service_is_asked_for_at_its_present_address():
         ("untagged_ours", 80, True, []),
         ("untagged_ours", 8080, True, ["mapping-foreign"]),
         ("ours", 8080, False, []),
+        ("unknown", 80, True, ["mapping-unknown"]),
+        ("unknown", 8080, False, ["mapping-unknown"]),
     ],
 )
 def test_a_port_that_the_router_forwards_for_somebody_else_is_refused_before_anything_is_changed(owner, internal_port, adopt, checks):
