@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..module_utils._line._map_e import nearest
 from ..module_utils._line._ways import BY_VERDICT
 from ._services import Problem, Service, external_port_taken
 
@@ -241,6 +242,11 @@ def plan_publication(
     )
     publication.firewall_services = _firewall_services(publication.services)
     return publication
+
+
+def nearest_port(line: Mapping[str, Any], port: int) -> int:
+    """Return the port of a line that has some ports only that is nearest to a wanted one, by the rule of C(line_info)."""
+    return nearest([(int(row["first"]), int(row["last"])) for row in line["ports"]], port)
 
 
 def _firewall_services(services: Sequence[tuple[Service, Mapping[str, FamilyPlan]]]) -> list[dict[str, Any]]:

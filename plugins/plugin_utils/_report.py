@@ -13,6 +13,7 @@ from typing import Any
 
 from ._inbound import PUBLISHED
 from ._proof import NOT_PROVED, PROVED, UNTESTED
+from ._publication import nearest_port
 from ._texts import Texts
 
 #: Version of the shape of report.json; see docs/report.md.
@@ -299,7 +300,7 @@ class _Block:
             for _family, decision in _impossible_families(service):
                 seen.extend(way for way in decision["ways"] if way not in seen)
                 if "other_port" in decision["ways"]:
-                    others.append(self.texts.get("other_port", service=service["name"], port=_nearest(line["ports"], service["external_port"])))
+                    others.append(self.texts.get("other_port", service=service["name"], port=nearest_port(line, service["external_port"])))
         values = {
             "ports": self._join(others),
             "router": line.get("router_address") or "?",
@@ -447,11 +448,6 @@ def _summarise_name(name: Mapping[str, Any]) -> dict[str, Any]:
         "authorities": len(servers),
         "stale_until": name.get("stale_until") or None,
     }
-
-
-def _nearest(ranges: Sequence[Mapping[str, int]], port: int) -> int:
-    """Return the port of a port set that is nearest to the one that was wanted."""
-    return min((min(max(port, row["first"]), row["last"]) for row in ranges), key=lambda one: (abs(one - port), one))
 
 
 def _impossible_families(service: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._line._map_e import nearest
 from ansible_collections.homeserver.hardening.plugins.plugin_utils import _proof, _publication, _report, _services, _texts
 
 LAN = {"name": "lan0", "address": "192.168.7.20", "address_class": "private", "on_default_route": True, "publish_candidate": False}
@@ -221,6 +222,15 @@ def test_a_diagnosis_says_what_a_shared_address_can_carry(language, words):
     assert "9759" in text
     # The line is known; the router's own ports go on after the third range.
     assert "17936" not in text
+
+
+@pytest.mark.parametrize(("wanted", "found"), [(7702, 5662), (7703, 9744), (7704, 9744)])
+def test_the_report_names_the_port_that_the_diagnosis_names(wanted, found):
+    # 7703 is as far from one range as from the other.
+    line = {**SHARED, "ports": [{"first": 5648, "last": 5662}, {"first": 9744, "last": 9759}]}
+    assert nearest([(row["first"], row["last"]) for row in line["ports"]], wanted) == found
+    text = block("en", kind="diagnose", plan=diagnosed(line, [{"name": "http", "port": wanted}]))
+    assert f"http: port {found}" in text
 
 
 @pytest.mark.parametrize("language", _texts.LANGUAGES)

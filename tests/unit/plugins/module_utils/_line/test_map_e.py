@@ -72,6 +72,11 @@ def test_nearest(wanted: int, found: int) -> None:
     assert nearest(PortSet(4, 8, 97).ranges(), wanted) == found
 
 
+@pytest.mark.parametrize("ranges", [[(100, 110), (120, 130)], [(120, 130), (100, 110)]])
+def test_of_two_that_are_as_near_the_higher_one(ranges: list[tuple[int, int]]) -> None:
+    assert [nearest(ranges, wanted) for wanted in (114, 115, 116)] == [110, 120, 120]
+
+
 def test_too_little_known_of_the_prefix() -> None:
     rule = rule_from(APPENDIX)
     assert compute(rule, "2001:db8:12:3400::", 48) is None
