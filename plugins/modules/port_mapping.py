@@ -130,7 +130,8 @@ notes:
   - A mapping that the router lists does not prove that the Internet reaches the host. Ask from outside.
   - A mapping ends with its lease unless somebody renews it in time, and routers forget mappings when they restart, unless they keep them in a file.
     C(homeserver-agent renew) sees to both, see O(renew).
-  - Open connections may outlive the removal of their mapping.
+  - O(state=absent) ends no connection. Nothing new comes in, but what was open before usually goes on until one of its ends closes it. To end it at once,
+    restart the service.
 seealso:
   - module: homeserver.hardening.port_mapping_info
   - module: homeserver.hardening.port_mapping_service
