@@ -185,6 +185,16 @@ def test_a_diagnosis_lists_what_the_router_forwards_and_a_long_list_is_cut(langu
     assert "3" in text.splitlines()[-1]
 
 
+@pytest.mark.parametrize("language", _texts.LANGUAGES)
+def test_whose_a_mapping_is_that_only_root_can_tell(language):
+    row = {"protocol": "tcp", "external_port": 80, "internal_client": "192.168.7.9", "internal_port": 8080, "description": "PCP MAP"}
+    said = {owner: block(language, kind="diagnose", plan=make_plan(), mappings=[{**row, "owner": owner}]) for owner in ("unknown", "foreign", "untagged_ours")}
+    assert len(set(said.values())) == 3
+    assert "root" in said["unknown"]
+    # A word that this version does not know is no claim that it is ours.
+    assert block(language, kind="diagnose", plan=make_plan(), mappings=[{**row, "owner": "new"}]) == said["foreign"]
+
+
 SHARED = {
     **dict.fromkeys(("verdict_reasons", "candidates"), []),
     "verdict": "map_e",
