@@ -20,6 +20,13 @@ from ansible_collections.homeserver.hardening.tests.integration.port_mapping.hom
 VANTAGE = "44.128.1.1"
 PORTS = {"web": ("tcp", 80, 8080), "ssh": ("tcp", 22, 2222), "wg": ("udp", 51820, 51820)}
 DENIED = "deny {} 192.168.77.0/24 0-65535"
+#: Files of a responder that other tests do not see, and no service manager, which would start it in another network. For that one process only.
+_OWN_RUN = """
+mkdir -p /run/homeserver
+mount --bind "$1/homeserver" /run/homeserver
+[ ! -d /run/systemd ] || mount --bind "$1/empty" /run/systemd
+shift
+"""
 #: What the router speaks, as switches of its daemon.
 ROUTERS = {"upnp": {}, "all": {"recorded": True}, "recorded": {"recorded": True, "upnp": False}}
 
@@ -30,7 +37,8 @@ class Run:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.runtime = home.directory / f"run-{uuid.uuid4().hex[:8]}"
-        self.runtime.mkdir()
+        for name in ("homeserver", "empty"):
+            (self.runtime / name).mkdir(parents=True)
         self.calls: list[tuple[str, str]] = []
         (home.directory / f"id-{home.internet}").write_text(f"{uuid.uuid4().hex}\n")
         families = {"ipv4": {"path": "port_mapping", "address": home.wan}}
@@ -54,7 +62,7 @@ class Run:
         self.calls.append((name, module_args.get("state", "")))
         more = {} if name == "probe_responder" else {"state_dir": str(self.home.state_dir())}
         namespace, identity = self.home.host, self.home.directory / f"id-{self.home.host}"
-        command = ["ip", "netns", "exec", namespace, "sh", "-ec", 'mount --bind "$1" /run; shift; ' + _MACHINE_ID, "sh", str(self.runtime), str(identity)]
+        command = ["ip", "netns", "exec", namespace, "sh", "-ec", _OWN_RUN + _MACHINE_ID, "sh", str(self.runtime), str(identity)]
         given = json.dumps({"ANSIBLE_MODULE_ARGS": {**more, **module_args}})
         done = subprocess.run([*command, sys.executable, "-c", _RUNNER, name], input=given, capture_output=True, text=True, check=False, timeout=60)
         answer: dict[str, Any] = json.loads(done.stdout)

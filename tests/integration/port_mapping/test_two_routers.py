@@ -123,7 +123,7 @@ def test_the_outer_one_cannot_be_named_from_behind_the_inner_one(two: TwoRouters
     assert time.monotonic() - begin < 3
     assert result["failed"]
     assert not result["changed"]
-    assert f"gateway {OUTER} is not in a network that this host is connected to (eth0 (192.168.77.0/24))" in result["msg"]
+    assert f"gateway {OUTER} is not in a network that this host is connected to (eth0 (192.168.77.0/24)" in result["msg"]
     assert "port mappings can be asked for from inside only" in result["msg"]
     assert two.outer_forwards() == before
     assert two.forwards() == []

@@ -71,7 +71,8 @@ def owners(result: dict[str, Any]) -> list[tuple[int, str]]:
 
 
 def warnings(result: dict[str, Any]) -> str:
-    return "\n".join(result.get("warnings", []))
+    """Return all of them, in whatever form this version of Ansible has them."""
+    return json.dumps(result["warnings"]) if result.get("warnings") else ""
 
 
 def test_the_user_is_not_root(user: User) -> None:
