@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import HOST, NEIGHBOUR, ROUTER, Home
+from ansible_collections.homeserver.hardening.tests.integration.port_mapping.test_renew import _age
 
 WEB = {"name": "web", "protocol": "tcp", "external_port": 80, "port": 7080}
 WG = {"name": "wg", "protocol": "udp", "port": 51820}
@@ -381,3 +382,35 @@ def test_after_all_that_may_happen_it_is_there_and_forwards_and_nothing_else_is(
     assert not both.connects(80)
     assert not answers(both, 51820)
     assert not both.state_dir().exists()
+
+
+@pytest.mark.parametrize("method", ["auto", "pcp", "natpmp"])
+def test_a_day_with_leases_of_four_hours(home: Home, method: str) -> None:
+    """Between two runs of the agent an hour passes for the router's leases and for what the host wrote down. For UPnP see test_renew."""
+    uptime = ["system_uptime=yes"]
+    home.start_daemon(uptime, recorded=True)
+    echo(home)
+    _camera(home)
+    mappings = [{**WEB, "lease": 14400}, {**WG, "lease": 14400}]
+    done = home.module("port_mapping", method=method, mappings=mappings)
+    assert not done.get("failed"), done["msg"]
+    actions: list[list[str]] = []
+    for hour in range(24):
+        home.let_pass(3600)
+        # Read anew by a daemon whose epoch is the machine's, so that nothing but the leases has changed.
+        home.start_daemon(uptime, recorded=True, keep_leases=True)
+        _camera(home)
+        _age(home, 3600)
+        said = home.agent("renew")
+        assert said["result"] in ("ok", "unchanged"), (hour, said["message"])
+        actions.append([row["action"] for row in said["mappings"]])
+        assert ports(home) == [f"51820 {HOST}:51820", f"80 {HOST}:7080", f"81 {NEIGHBOUR}:81"], hour
+        assert home.connects(80), hour
+        assert answers(home, 51820), hour
+    # Each time that half of it was over, and never too late: then it would have been missing.
+    assert {action for row in actions for action in row} == {"", "half"}
+    assert [sum(row[index] == "half" for row in actions) for index in (0, 1)] == [12, 12]
+    assert home.module("port_mapping", method=method, state="absent")["kept"] == []
+    assert ports(home) == [f"81 {NEIGHBOUR}:81"]
+    assert not home.connects(80)
+    assert not home.state_dir().exists()
