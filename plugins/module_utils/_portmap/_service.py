@@ -151,6 +151,17 @@ def gateway_data(gateway: Gateway) -> dict[str, Any]:
     }
 
 
+def _missing(gateway: Gateway, selection: Selection) -> str:
+    """Return what keeps mappings from being made by whoever only looked; empty if nothing does. UPnP alone needs no record."""
+    if gateway.describe().method == "upnp":
+        return ""
+    try:
+        Store(selection.state_dir or DEFAULT_DIRECTORY).require_usable()
+    except GatewayError as error:
+        return str(error)
+    return ""
+
+
 def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
     """Read what the router holds. No router is an answer, not a failure."""
     start = time.monotonic()
@@ -183,17 +194,6 @@ def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
             result.warnings.append(f"{gateway.incomplete}: what is shown is not all. A restart of the router clears most tables")
     result.data["elapsed"] = round(time.monotonic() - start, 3)
     return result
-
-
-def _missing(gateway: Gateway, selection: Selection) -> str:
-    """Return what keeps mappings from being made by whoever only looked; empty if nothing does. UPnP alone needs no record."""
-    if gateway.describe().method == "upnp":
-        return ""
-    try:
-        Store(selection.state_dir or DEFAULT_DIRECTORY).require_usable()
-    except GatewayError as error:
-        return str(error)
-    return ""
 
 
 def run(request: Request, selection: Selection, check_mode: bool, opener: Opener = open_gateway) -> Result:
@@ -314,18 +314,6 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         keeping.put(_kept(plan, request.wanted, gateway, host, way, {**{kept.key: kept for kept in keeping.mappings}, **dict.fromkeys(outcome.entries)}))
 
 
-def _blame(rows: Sequence[Row], error: ApplyError, host: Host) -> None:
-    """Say of the mapping that failed why, and of those that could not be put back; the others are only not there because of it."""
-    for entry in (*error.unsettled, *([error.failed] if error.failed is not None else [])):
-        concerned = [row for row in rows if (row.protocol, row.external_port) == entry.key]
-        # What had to go first because its service moved, belongs to that service.
-        concerned = concerned or [row for row in rows if owner_of(entry, host) == (OURS, row.name)]
-        for row in concerned:
-            row.error = _text(error.cause) if error.complete else _text(error)
-            if row.state != "present":
-                row.state = "error"
-
-
 def _kept(
     plan: MappingPlan, wanted: Sequence[Wanted], gateway: Gateway, host: Host, way: Way, earlier: dict[tuple[str, int], Kept | None]
 ) -> list[Kept]:
@@ -400,6 +388,18 @@ def _text(error: PortmapError | OwnershipError) -> str:
     """Return what happened and what to do about it."""
     advice = getattr(error, "advice", "")
     return f"{error}. {advice}" if advice else str(error)
+
+
+def _blame(rows: Sequence[Row], error: ApplyError, host: Host) -> None:
+    """Say of the mapping that failed why, and of those that could not be put back; the others are only not there because of it."""
+    for entry in (*error.unsettled, *([error.failed] if error.failed is not None else [])):
+        concerned = [row for row in rows if (row.protocol, row.external_port) == entry.key]
+        # What had to go first because its service moved, belongs to that service.
+        concerned = concerned or [row for row in rows if owner_of(entry, host) == (OURS, row.name)]
+        for row in concerned:
+            row.error = _text(error.cause) if error.complete else _text(error)
+            if row.state != "present":
+                row.state = "error"
 
 
 def _require_global(gateway: Gateway, data: dict[str, Any]) -> None:
