@@ -25,9 +25,11 @@ from .._portmap import _packets as packets
 from .._portmap import _soap as soap
 from .._portmap._description import Description, Service
 from .._portmap._discovery import PORT, check_address, is_location, search_message
+from .._portmap._document import Node
 from .._portmap._errors import BadRequestError, GatewayError, ProtocolError
 from .._portmap._igd import IgdGateway
 from .._portmap._links import Link, read_links
+from .._portmap._model import TCP
 from .._portmap._records import Store
 from .._state import DEFAULT_DIRECTORY
 from . import _wire as wire
@@ -62,6 +64,8 @@ _END_OF_LIST = (713, 714)
 _IPV6_PORTS = (22, 23, 139, 445, 3389, 5900, 8080)
 #: The router is one hop away: after so many seconds it does not answer a question of its own.
 _UNICAST = 1.5
+#: A long list takes many questions.
+_TABLE = 5.0
 _THREADS = 8
 _MAX_ADDRESSES = 16
 
@@ -101,6 +105,10 @@ class _Router:
     service: ServiceInfo
     control: http_client.Url
     source: str
+
+    def call(self, action: str, arguments: Sequence[tuple[str, str]] = (), timeout: float = http_client.TIMEOUT) -> Node:
+        """Perform an action of the service."""
+        return soap.call(self.control, self.service.service_type, action, arguments, self.source, timeout)
 
 
 def run_lan(options: LanOptions) -> dict[str, Any]:
@@ -268,7 +276,7 @@ def _look(view: LanView, options: LanOptions) -> LanView:
         attempts=tuple(attempts),
         not_attempted=skipped,
         subscriptions=tuple(subscriptions),
-        deletions=tuple(_deletion(router, writing) for router in routers),
+        deletions=tuple(_deletion(router, view, writing) for router in routers),
         pinholes=_pinholes(view, link.interface, options, writing),
     )
 
@@ -305,13 +313,14 @@ def _table(router: _Router) -> Table:
     """Read the table. A refusal of the first entry is not the end of an empty list."""
     code = 0
     try:
-        soap.call(router.control, router.service.service_type, "GetGenericPortMappingEntry", [("NewPortMappingIndex", "0")], router.source)
+        router.call("GetGenericPortMappingEntry", [("NewPortMappingIndex", "0")])
         first = True
     except ProtocolError as error:
         first, code = False, error.code
     except GatewayError:
         return Table(router.device.address, reason="no_answer")
     try:
+        router.gateway.renew_patience(_TABLE)
         entries = router.gateway.list()
     except GatewayError:
         return Table(router.device.address, reason="no_answer", code=code)
@@ -336,8 +345,7 @@ def _reaches(link: Link, client: str) -> bool:
 
 
 def _attempts(router: _Router, view: LanView, link: Link, skipped: dict[str, str]) -> list[Attempt]:
-    tag = make_tag(view.host_id, "audit") if view.host_id else "homeserver audit"
-    writer = Writer(router.gateway, router.control, router.service.service_type, router.device.address, router.source, tag)
+    writer = _writer(router, view)
     rows = []
     unused = _unused(view, link)
     if unused is None:
@@ -349,6 +357,12 @@ def _attempts(router: _Router, view: LanView, link: Link, skipped: dict[str, str
     rows.append(writer.attempt("loopback", "127.0.0.1"))
     rows.append(writer.attempt("low_port", router.source, low=True))
     return rows
+
+
+def _writer(router: _Router, view: LanView) -> Writer:
+    tag = make_tag(view.host_id, "audit") if view.host_id else "homeserver audit"
+    taken = {entry.external_port for table in view.tables if table.gateway == router.device.address for entry in table.entries if entry.protocol == TCP}
+    return Writer(router.call, lambda: _table(router), router.device.address, tag, taken)
 
 
 def _unused(view: LanView, link: Link) -> str | None:
@@ -364,7 +378,7 @@ def _unused(view: LanView, link: Link) -> str | None:
     return None
 
 
-def _deletion(router: _Router, writing: bool) -> Deletion:
+def _deletion(router: _Router, view: LanView, writing: bool) -> Deletion:
     product = f"{router.device.server} {router.device.http_server} {router.device.product}".strip()[:200]
     described = None
     if router.service.scpd is not None:
@@ -375,7 +389,7 @@ def _deletion(router: _Router, writing: bool) -> Deletion:
             described = None
     answered, code = None, 0
     if writing:
-        answered, code = Writer(router.gateway, router.control, router.service.service_type, router.device.address, router.source, "").range_action()
+        answered, code = _writer(router, view).range_action()
     return Deletion(router.device.address, product, described, answered, code)
 
 

@@ -17,15 +17,16 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 
 from .._portmap import _http_client as http_client
 from .._portmap import _packets as packets
-from .._portmap import _soap as soap
+from .._portmap._document import Node
 from .._portmap._errors import GatewayError, ProtocolError
-from .._portmap._igd import IgdGateway
 from .._portmap._model import TCP, Entry
-from ._model import ACCEPTED, CANNOT, REFUSED, UNCLEAR, Attempt, Device, Subscription
+from ._deadline import Clock, Deadline
+from ._model import ACCEPTED, CANNOT, REFUSED, UNCLEAR, Attempt, Device, Subscription, Table
 
 #: Nobody has these addresses (RFC 5737).
 SOURCE_OUTSIDE = "203.0.113.1"
@@ -36,80 +37,103 @@ _CALLBACK = f"<http://{SOURCE_OUTSIDE}:9/>"
 #: Refusals that are about the target or the port. Everything else is about the router's own state or about how it was asked.
 _REFUSALS = (600, 601, 606, 718)
 _REMOTE_HOST_WILDCARD_ONLY = 726
+_NO_ENTRY = (713, 714, 730)
 _NO_SUCH_ACTION = (401, 602)
 _LOW_PORTS = (1023, 1021, 1019, 1015, 1009, 1006)
 _TRIES = 4
+
+#: For finding a free port, and for asking for the mapping. A router that takes longer to answer is not asked to write.
+_FREE, _ADD = 4.0, 3.0
+#: For taking back, which has its own time however long the rest took: in all, for one answer, and for reading back first.
+_BACK, _BACK_ANSWER, _BACK_READ = 20.0, 5.0, 6.0
+
+#: Performs an action of the router: name, arguments, for how many seconds to wait.
+Call = Callable[[str, Sequence[tuple[str, str]], float], Node]
 
 
 class Writer:
     """Tries mappings on one router.
 
     Args:
-        gateway: the router, for reading.
-        control: where its service is.
-        service_type: the exact type of the service.
+        call: how it is asked.
+        read_table: reads all its mappings.
         address: the router's address.
-        source: this host's address towards it.
         tag: what the mappings are called.
+        taken: external TCP ports that are not to be touched.
+        clock: for tests.
     """
 
-    def __init__(self, gateway: IgdGateway, control: http_client.Url, service_type: str, address: str, source: str, tag: str) -> None:
-        self._gateway = gateway
-        self._control = control
-        self._service_type = service_type
+    def __init__(self, call: Call, read_table: Callable[[], Table], address: str, tag: str, taken: Collection[int] = (), clock: Clock = time.monotonic) -> None:
+        self._call = call
+        self._read_table = read_table
         self._address = address
-        self._source = source
         self._tag = tag
+        self._taken = taken
+        self._clock = clock
 
     def attempt(self, kind: str, target: str, low: bool = False) -> Attempt:
         """Ask for a mapping to a target, read back what the router made of it, and take it back."""
-        port = self._free(low)
-        if port is None:
-            return Attempt(kind, self._address, target, 0, UNCLEAR, note="no_free_port")
+        port, problem = self._free(low)
+        if not port:
+            return Attempt(kind, self._address, target, 0, UNCLEAR, note=problem)
         state, code = self._add(target, port, SOURCE_OUTSIDE)
         if code == _REMOTE_HOST_WILDCARD_ONLY:
             state, code = self._add(target, port, "")
         if state in (REFUSED, CANNOT):
             return Attempt(kind, self._address, target, port, state, code)
         # It said yes, or nothing that can be understood: what it holds decides.
-        held = self._held(port, target)
-        if held is False:
-            return Attempt(kind, self._address, target, port, UNCLEAR, code, note="not_held" if state == ACCEPTED else "")
-        removed_by = self._remove(port, target)
-        left = not removed_by
+        back, internal = Deadline(_BACK, self._clock), port
+        held = self._held(port, target, internal, back.part(_BACK_READ))
+        if held is False and state == ACCEPTED:
+            elsewhere = self._elsewhere(port, target)
+            if not elsewhere:
+                return Attempt(kind, self._address, target, port, UNCLEAR, code, note="not_held")
+            held, port, internal = True, elsewhere, port
+        # Whoever did not answer may make it later, so that it is taken back even if it is not there yet.
+        removed_by = self._remove(port, target, internal, back)
         return Attempt(
-            kind, self._address, target, port, ACCEPTED if held else UNCLEAR, code, removed_by if held else "", left, "" if held else "not_read_back"
+            kind,
+            self._address,
+            target,
+            port,
+            ACCEPTED if held else UNCLEAR,
+            code,
+            removed_by if held else "",
+            left=not removed_by,
+            note="" if held or state == UNCLEAR else "not_read_back",
         )
 
     def range_action(self) -> tuple[bool | None, int]:
         """Ask for the removal of a range in which there is nothing: whether the router knows the action, and its code."""
-        port = self._free(False)
-        if port is None:
+        port, _problem = self._free(False)
+        if not port:
             return None, 0
         try:
-            self._call("DeletePortMappingRange", [*_range(port), ("NewManage", "1")])
+            self._call("DeletePortMappingRange", _range(port), _ADD)
         except ProtocolError as error:
             return error.code not in _NO_SUCH_ACTION, error.code
         except GatewayError:
             return None, 0
         return True, 0
 
-    def _free(self, low: bool) -> int | None:
+    def _free(self, low: bool) -> tuple[int, str]:
+        """Return a port on which nothing is, or 0 and why there is none."""
+        limit = Deadline(_FREE, self._clock)
         for index in range(_TRIES):
             # Not for secrets: any port that is free will do.
             port = _LOW_PORTS[index] if low else random.randint(50000, 65000)
-            try:
-                if self._gateway.find(TCP, port) is None:
-                    return port
-            except GatewayError:
-                return None
-        return None
+            if port in self._taken:
+                continue
+            found, whole = self._on(port, limit, _FREE)
+            if not whole:
+                return 0, "no_answer"
+            if not found:
+                return port, ""
+        return 0, "no_free_port"
 
     def _add(self, target: str, port: int, remote_host: str) -> tuple[str, int]:
         arguments = [
-            ("NewRemoteHost", remote_host),
-            ("NewExternalPort", str(port)),
-            ("NewProtocol", "TCP"),
+            *_key(remote_host, port),
             ("NewInternalPort", str(port)),
             ("NewInternalClient", target),
             ("NewEnabled", "1"),
@@ -117,45 +141,75 @@ class Writer:
             ("NewLeaseDuration", str(LEASE)),
         ]
         try:
-            self._call("AddPortMapping", arguments)
+            self._call("AddPortMapping", arguments, _ADD)
         except ProtocolError as error:
             return (REFUSED if error.code in _REFUSALS else CANNOT), error.code
         except GatewayError:
             return UNCLEAR, 0
         return ACCEPTED, 0
 
-    def _held(self, port: int, target: str) -> bool | None:
+    def _on(self, port: int, limit: Deadline, most: float) -> tuple[list[Entry], bool]:
+        """Return what the router holds on a port, and whether that is all.
+
+        A mapping that is for one source is found under that source alone by some routers, and under none by others.
+        """
+        found: list[Entry] = []
+        unknown = False
+        for remote_host in ("", SOURCE_OUTSIDE):
+            try:
+                found.append(_entry(self._call("GetSpecificPortMappingEntry", _key(remote_host, port), limit.wait(most)), port))
+            except ProtocolError as error:
+                unknown = unknown or error.code not in _NO_ENTRY
+            except GatewayError:
+                return found, False
+        if not unknown:
+            return found, True
+        # Some routers do not know the question, some answer it with a code of their own where there is no entry: the list decides.
+        if limit.over:
+            return found, False
+        table = self._read_table()
+        return found + [entry for entry in table.entries if entry.key == (TCP, port)], not table.reason
+
+    def _held(self, port: int, target: str, internal: int, limit: Deadline) -> bool | None:
         """Whether the router holds our mapping; None if it does not tell."""
-        try:
-            entry = self._gateway.find(TCP, port)
-        except GatewayError:
-            return None
-        return entry is not None and self._ours(entry, port, target)
+        found, whole = self._on(port, limit, _BACK_ANSWER)
+        if any((entry.internal_client, entry.internal_port) == (target, internal) or entry.description == self._tag for entry in found):
+            return True
+        return False if whole else None
 
-    def _ours(self, entry: Entry, port: int, target: str) -> bool:
-        return (entry.internal_client, entry.internal_port) == (target, port) or entry.description == self._tag
+    def _elsewhere(self, port: int, target: str) -> int:
+        """Return the port that the router mapped instead of the one that it was asked for; 0 for none."""
+        wanted = (TCP, target, port, self._tag)
+        shown = ((entry, (entry.protocol, entry.internal_client, entry.internal_port, entry.description.strip())) for entry in self._read_table().entries)
+        return next((entry.external_port for entry, made in shown if made == wanted), 0)
 
-    def _remove(self, port: int, target: str) -> str:
+    def _remove(self, port: int, target: str, internal: int, limit: Deadline) -> str:
         """Remove our mapping and return the action that did it; empty if it is still there, or if that cannot be read."""
-        plain = [("NewExternalPort", str(port)), ("NewProtocol", "TCP")]
         steps: Sequence[tuple[str, list[tuple[str, str]]]] = (
-            ("DeletePortMapping", [("NewRemoteHost", SOURCE_OUTSIDE), *plain]),
-            ("DeletePortMapping", [("NewRemoteHost", ""), *plain]),
-            ("DeletePortMappingRange", [*_range(port), ("NewManage", "1")]),
+            ("DeletePortMapping", _key(SOURCE_OUTSIDE, port)),
+            ("DeletePortMapping", _key("", port)),
+            ("DeletePortMappingRange", _range(port)),
         )
         for action, arguments in steps:
             with contextlib.suppress(GatewayError):
-                self._call(action, arguments)
-            if self._held(port, target) is False:
+                self._call(action, arguments, limit.wait(_BACK_ANSWER))
+            if self._held(port, target, internal, limit) is False:
                 return action
         return ""
 
-    def _call(self, action: str, arguments: Sequence[tuple[str, str]]) -> None:
-        soap.call(self._control, self._service_type, action, arguments, self._source)
+
+def _key(remote_host: str, port: int) -> list[tuple[str, str]]:
+    return [("NewRemoteHost", remote_host), ("NewExternalPort", str(port)), ("NewProtocol", "TCP")]
+
+
+def _entry(answer: Node, port: int) -> Entry:
+    internal = answer.child_text("newinternalport")
+    number = int(internal) if internal.isascii() and internal.isdigit() and len(internal) < 6 else 0
+    return Entry(TCP, port, answer.child_text("newinternalclient")[:60], number, answer.child_text("newportmappingdescription")[:128])
 
 
 def _range(port: int) -> list[tuple[str, str]]:
-    return [("NewStartPort", str(port)), ("NewEndPort", str(port)), ("NewProtocol", "TCP")]
+    return [("NewStartPort", str(port)), ("NewEndPort", str(port)), ("NewProtocol", "TCP"), ("NewManage", "1")]
 
 
 def subscribe(device: Device, source: str) -> list[Subscription]:

@@ -1,0 +1,179 @@
+# Copyright: (c) 2026, homeserver.hardening contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Probes that write, against routers that keep mappings in each of the ways that are known: nothing stays, or it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from ansible_collections.homeserver.hardening.plugins.module_utils._audit._model import Table
+from ansible_collections.homeserver.hardening.plugins.module_utils._audit._writes import LEASE, SOURCE_OUTSIDE, Writer
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._document import Node
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import AnswerError, ProtocolError
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Entry
+
+ROUTER, HOST, TARGET, TAG = "192.0.2.1", "192.0.2.10", "192.0.2.99", "hs:00000000:audit"
+
+
+@dataclass
+class Router:
+    """A router in memory, and its clock. What it does otherwise than others is set by the test."""
+
+    #: How a mapping with a remote host is found and removed: by that alone, by none alone, or by either.
+    found_by: str = "either"
+    #: Seconds for an answer; whoever waits for less gets none, but what was asked is done.
+    delay: float = 0.01
+    #: From which request on it takes so long.
+    slow_from: int = 0
+    #: Error code for an action, 0 for none.
+    refuses: dict[str, int] = field(default_factory=dict)
+    wildcard_only: bool = False
+    #: Says yes and does nothing.
+    lies: bool = False
+    #: Maps another port than the one that it was asked for.
+    other_port: int = 0
+    shows_table: bool = True
+    now: float = 0.0
+    entries: dict[tuple[str, int], Entry] = field(default_factory=dict)
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.now
+
+    def call(self, action: str, arguments: Sequence[tuple[str, str]], timeout: float) -> Node:
+        values = dict(arguments)
+        self.asked.append((action, values))
+        delay = self.delay if len(self.asked) > self.slow_from else 0.01
+        self.now += min(delay, timeout)
+        try:
+            answer = self._act(action, values)
+        finally:
+            if delay > timeout:
+                raise AnswerError("no answer")
+        return answer
+
+    def _keys(self, values: dict[str, str]) -> list[tuple[str, int]]:
+        port = int(values["NewExternalPort"])
+        names = {"exact": [values["NewRemoteHost"]], "none": [""] if not values["NewRemoteHost"] else [], "either": ["", SOURCE_OUTSIDE]}[self.found_by]
+        return [(name, port) for name in names]
+
+    def _stored(self, values: dict[str, str]) -> tuple[str, int] | None:
+        return next((key for key in self._keys(values) if key in self.entries), None)
+
+    def _act(self, action: str, values: dict[str, str]) -> Node:
+        if self.refuses.get(action):
+            raise ProtocolError(action, self.refuses[action], "")
+        if action == "GetSpecificPortMappingEntry":
+            key = self._stored(values)
+            if key is None:
+                raise ProtocolError(action, 714, "")
+            entry = self.entries[key]
+            node = Node("answer")
+            for name, text in (
+                ("newinternalclient", entry.internal_client),
+                ("newinternalport", str(entry.internal_port)),
+                ("newportmappingdescription", entry.description),
+            ):
+                node.children.append(Node(name, text=text))
+            return node
+        if action == "AddPortMapping":
+            if self.wildcard_only and values["NewRemoteHost"]:
+                raise ProtocolError(action, 726, "")
+            port = self.other_port or int(values["NewExternalPort"])
+            name = "" if self.found_by == "none" else values["NewRemoteHost"]
+            if not self.lies:
+                self.entries[name, port] = Entry("tcp", port, values["NewInternalClient"], int(values["NewInternalPort"]), values["NewPortMappingDescription"])
+        elif action == "DeletePortMapping":
+            key = self._stored(values)
+            if key is None:
+                raise ProtocolError(action, 714, "")
+            del self.entries[key]
+        elif action == "DeletePortMappingRange":
+            for key in [key for key in self.entries if key[1] == int(values["NewStartPort"])]:
+                del self.entries[key]
+        return Node("answer")
+
+    def table(self) -> Table:
+        return Table(ROUTER, tuple(self.entries.values())) if self.shows_table else Table(ROUTER, reason="table_not_shown")
+
+    def writer(self, taken: Sequence[int] = ()) -> Writer:
+        return Writer(self.call, self.table, ROUTER, TAG, taken, self.clock)
+
+    def actions(self) -> list[str]:
+        return [action for action, _values in self.asked]
+
+
+CASES: list[tuple[str, Router, str, str, str, bool, int]] = [
+    # what, router, state, note, removed by, left, entries that it holds afterwards
+    ("found by either", Router(), "accepted", "", "DeletePortMapping", False, 0),
+    ("found under the source alone", Router("exact"), "accepted", "", "DeletePortMapping", False, 0),
+    ("found under no source alone", Router("none"), "accepted", "", "DeletePortMapping", False, 0),
+    ("refuses", Router(refuses={"AddPortMapping": 606}), "refused", "", "", False, 0),
+    ("cannot map", Router(refuses={"AddPortMapping": 501}), "cannot", "", "", False, 0),
+    ("takes mappings for all sources only", Router("exact", wildcard_only=True), "accepted", "", "DeletePortMapping", False, 0),
+    ("says yes and does nothing", Router("exact", lies=True), "unclear", "not_held", "", False, 0),
+    ("gives another port", Router("exact", other_port=40000), "accepted", "", "DeletePortMapping", False, 0),
+    ("removes by range alone", Router("exact", refuses={"DeletePortMapping": 606}), "accepted", "", "DeletePortMappingRange", False, 0),
+    ("keeps it", Router("exact", refuses={"DeletePortMapping": 606, "DeletePortMappingRange": 606}), "accepted", "", "", True, 1),
+    ("does not know the question, shows its list", Router(refuses={"GetSpecificPortMappingEntry": 401}), "accepted", "", "DeletePortMapping", False, 0),
+    (
+        "does not know the question, hides its list",
+        Router(refuses={"GetSpecificPortMappingEntry": 401}, shows_table=False),
+        "unclear",
+        "no_answer",
+        "",
+        False,
+        0,
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "router", "state", "note", "removed_by", "left", "held"), CASES, ids=[row[0] for row in CASES])
+def test_an_attempt(what: str, router: Router, state: str, note: str, removed_by: str, left: bool, held: int) -> None:
+    attempt = router.writer().attempt("third_party", TARGET)
+    assert (attempt.state, attempt.note, attempt.removed_by, attempt.left) == (state, note, removed_by, left), what
+    assert len(router.entries) == held
+
+
+def test_what_is_written() -> None:
+    router = Router("exact")
+    router.writer().attempt("third_party", TARGET)
+    (values,) = [values for action, values in router.asked if action == "AddPortMapping"]
+    assert (values["NewRemoteHost"], values["NewInternalClient"], values["NewLeaseDuration"]) == (SOURCE_OUTSIDE, TARGET, str(LEASE))
+    assert values["NewPortMappingDescription"] == TAG
+    # That the port is free is asked under both names, before anything is written.
+    before = router.asked[: router.actions().index("AddPortMapping")]
+    assert [values["NewRemoteHost"] for _action, values in before] == ["", SOURCE_OUTSIDE]
+
+
+@pytest.mark.parametrize("name", ["", SOURCE_OUTSIDE])
+def test_what_others_have_is_left_alone(name: str) -> None:
+    router = Router("exact")
+    theirs = {(name, port): Entry("tcp", port, HOST, port, "theirs") for port in (1023, 1021)}
+    router.entries.update(theirs)
+    attempt = router.writer(taken=[1019]).attempt("low_port", HOST, low=True)
+    assert (attempt.external_port, attempt.state, attempt.left) == (1015, "accepted", False)
+    assert router.entries == theirs
+
+
+def test_no_port_is_free() -> None:
+    router = Router()
+    attempt = router.writer(taken=range(1, 65536)).attempt("third_party", TARGET)
+    assert (attempt.state, attempt.note) == ("unclear", "no_free_port")
+    assert router.asked == []
+
+
+@pytest.mark.parametrize(("code", "answered"), [(0, True), (730, True), (401, False), (602, False)])
+def test_the_range_action(code: int, answered: bool) -> None:
+    router = Router(refuses={"DeletePortMappingRange": code})
+    assert router.writer().range_action() == (answered, code)
+
+
+def test_the_range_action_of_a_router_that_does_not_answer() -> None:
+    router = Router(delay=60)
+    assert router.writer().range_action() == (None, 0)
+    assert "DeletePortMappingRange" not in router.actions()
