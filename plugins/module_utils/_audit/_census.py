@@ -24,6 +24,7 @@ from .._portmap import _http_client as http_client
 from .._portmap._discovery import GROUP, PORT, open_search, parse_answer, search_message
 from .._portmap._errors import GatewayError
 from .._portmap._links import Link
+from ._deadline import Deadline
 from ._document import NoDescriptionError, is_gateway, read_device
 from ._model import Device
 
@@ -38,8 +39,20 @@ _TARGETS = (
 #: Parts of the time at which the questions are sent: datagrams get lost.
 _ROUNDS = (0.0, 0.35)
 _MAX_DEVICES = 64
-_THREADS = 8
+#: One device must not keep out the others.
+_MAX_LOCATIONS = 8
+_THREADS = 16
+#: For reading all descriptions.
+_DESCRIBE = 12.0
 _FORGED = "rebind.example"
+
+
+@dataclass(frozen=True)
+class Census:
+    """The devices that answered. C(cut): there were more than are looked at."""
+
+    devices: tuple[Device, ...] = ()
+    cut: bool = False
 
 
 @dataclass
@@ -50,9 +63,24 @@ class _Heard:
     via: set[str] = field(default_factory=set)
 
 
-def census(links: Sequence[Link], gateway: str | None, timeout: float, multicast_only: bool = False) -> list[Device]:
+@dataclass
+class _Answers:
+    """What was heard, by who answered and what it names."""
+
+    rows: dict[tuple[str, str], _Heard] = field(default_factory=dict)
+    cut: bool = False
+
+    def has_room(self, sender: str, first: bool) -> bool:
+        """Whether another answer of a device is taken. With C(first), the others do not count: there must be room for the router."""
+        mine = sum(1 for address, _location in self.rows if address == sender)
+        room = mine < _MAX_LOCATIONS and (first or len(self.rows) < _MAX_DEVICES)
+        self.cut = self.cut or not room
+        return room
+
+
+def census(links: Sequence[Link], gateway: str | None, timeout: float, multicast_only: bool = False) -> Census:
     """Return every device that answers within the time, described. With C(multicast_only), the router is not asked by itself once more."""
-    heard: dict[tuple[str, str], _Heard] = {}
+    heard = _Answers()
     with contextlib.ExitStack() as stack:
         opened: list[tuple[socket.socket, Link, str]] = []
         for link in links:
@@ -60,13 +88,16 @@ def census(links: Sequence[Link], gateway: str | None, timeout: float, multicast
                 with contextlib.suppress(OSError):
                     opened.append((stack.enter_context(_open(link)), link, way))
         _listen(opened, gateway, timeout, heard)
+    # The router first: the time may not last for all.
+    rows = sorted(heard.rows.items(), key=lambda row: row[0][0] != (gateway or row[1].link.gateway))
+    limit = Deadline(_DESCRIBE)
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda row: _describe(row[0], row[1], gateway), heard.items()))
+        return Census(tuple(pool.map(lambda row: _describe(row[0], row[1], gateway, limit), rows)), heard.cut)
 
 
 def at(location: http_client.Url, link: Link, gateway: str | None) -> Device:
     """Return the device whose description is at a known address."""
-    return _describe((location.host, str(location)), _Heard(link, "", via={"option"}), gateway)
+    return _describe((location.host, str(location)), _Heard(link, "", via={"option"}), gateway, Deadline(_DESCRIBE))
 
 
 def _open(link: Link) -> socket.socket:
@@ -76,7 +107,7 @@ def _open(link: Link) -> socket.socket:
     return opened
 
 
-def _listen(opened: Sequence[tuple[socket.socket, Link, str]], gateway: str | None, timeout: float, heard: dict[tuple[str, str], _Heard]) -> None:
+def _listen(opened: Sequence[tuple[socket.socket, Link, str]], gateway: str | None, timeout: float, heard: _Answers) -> None:
     start = time.monotonic()
     rounds = list(_ROUNDS)
     sockets = [row[0] for row in opened]
@@ -105,7 +136,7 @@ def _send(opened: socket.socket, host: str | None) -> None:
             opened.sendto(search_message(target, host), (host, PORT))
 
 
-def _receive(opened: socket.socket, link: Link, way: str, heard: dict[tuple[str, str], _Heard]) -> None:
+def _receive(opened: socket.socket, link: Link, way: str, heard: _Answers) -> None:
     try:
         data, (sender, _port) = opened.recvfrom(8192)
     except OSError:
@@ -114,9 +145,9 @@ def _receive(opened: socket.socket, link: Link, way: str, heard: dict[tuple[str,
     if answer is None or not link.reaches(sender):
         return
     key = (sender, answer.location[:400])
-    if key not in heard and len(heard) >= _MAX_DEVICES:
+    if key not in heard.rows and not heard.has_room(sender, sender == link.gateway):
         return
-    row = heard.setdefault(key, _Heard(link, answer.server[:160]))
+    row = heard.rows.setdefault(key, _Heard(link, answer.server[:160]))
     row.via.add(way)
     row.igd = row.igd or b"internetgatewaydevice" in data.lower() or b"service:wanipconnection" in data.lower()
 
@@ -128,7 +159,7 @@ def _host(location: str) -> str:
         return ""
 
 
-def _describe(key: tuple[str, str], heard: _Heard, gateway: str | None) -> Device:
+def _describe(key: tuple[str, str], heard: _Heard, gateway: str | None, limit: Deadline) -> Device:
     address, location = key
     device = Device(
         address,
@@ -146,7 +177,7 @@ def _describe(key: tuple[str, str], heard: _Heard, gateway: str | None) -> Devic
     if url.host != address:
         return replace(device, elsewhere=True, problem=f"it names {url.host}, which did not answer; nobody was asked there")
     try:
-        reply = http_client.get(url, heard.link.source)
+        reply = http_client.get(url, heard.link.source, limit.wait(http_client.TIMEOUT))
         device = replace(device, http_server=reply.headers.get("server", "")[:160])
         if reply.status != 200:
             return replace(device, problem=f"HTTP status {reply.status}")
@@ -155,7 +186,7 @@ def _describe(key: tuple[str, str], heard: _Heard, gateway: str | None) -> Devic
         return replace(device, problem=str(error)[:200])
     device = replace(device, device_type=device_type, product=product, services=services, igd=heard.igd or is_gateway(device_type, services))
     try:
-        forged = http_client.request("GET", url, {"Host": f"{_FORGED}:{url.port}"}, heard.link.source).status
+        forged = http_client.request("GET", url, {"Host": f"{_FORGED}:{url.port}"}, heard.link.source, limit.wait(http_client.TIMEOUT)).status
     except GatewayError:
         return device
     return replace(device, forged_host=forged)

@@ -212,7 +212,7 @@ def judge_lan(view: LanView) -> list[Check]:
         ),
         _attempted("A6", view, ("low_port",), {"low_port": ("low_port_accepted", "low")}),
         _a7(view),
-        _with_outside(_a8(seen, LAN), outside.get("A8")),
+        _with_outside(_a8(seen, LAN, view.cut), outside.get("A8")),
         _a9(view),
         _a10(view),
         _with_outside(_a11(view), outside.get("A11")),
@@ -254,8 +254,13 @@ def no_upnp(view: LanView) -> bool:
         view.gateway_ssdp == REFUSED
         and not view.igds
         and bool(view.gateway_doors)
-        and all(not door.description and door.state in ("open", "closed") for door in view.gateway_doors)
+        and all(door.state == "closed" or (door.state == "open" and not door.description and door.http in ("answered", "other")) for door in view.gateway_doors)
     )
+
+
+def _not_read(view: LanView) -> list[str]:
+    """Why there may be more to see among the devices of the LAN than was seen."""
+    return ["no_description"] * any(not device.device_type for device in view.devices) + ["too_many_devices"] * view.cut
 
 
 def _without_gateway(view: LanView) -> str:
@@ -305,8 +310,7 @@ def _a7(view: LanView) -> Check:
     if not view.devices:
         return Check("A7", UNTESTED, view.no_lan or "no_device", LAN, evidence)
     if not events:
-        unread = any(device.problem for device in view.devices)
-        return Check("A7", UNTESTED if unread else OK, "no_description" if unread else "no_events", LAN, evidence)
+        return settle("A7", LAN, [], _not_read(view), "no_events", evidence)
     if not view.subscriptions:
         return Check("A7", UNTESTED, _not_sent(view) or "no_answer", LAN, evidence)
     findings = [
@@ -315,11 +319,11 @@ def _a7(view: LanView) -> Check:
         if row.granted
     ]
     # Anything but an error of the request is no refusal: a device that fails may yet have taken it.
-    untested = ["no_answer" for row in view.subscriptions if not row.granted and (row.status is None or not 400 <= row.status < 500)]
-    return settle("A7", LAN, findings, untested, REFUSED, evidence)
+    untested = [row.note or "no_answer" for row in view.subscriptions if not row.granted and (row.status is None or not 400 <= row.status < 500)]
+    return settle("A7", LAN, findings, untested + _not_read(view), REFUSED, evidence)
 
 
-def _a8(seen: Sequence[tuple[str, str]], vantage: str) -> Check:
+def _a8(seen: Sequence[tuple[str, str]], vantage: str, cut: bool = False) -> Check:
     pairs = list(dict.fromkeys(seen))
     findings = []
     named = set()
@@ -346,7 +350,7 @@ def _a8(seen: Sequence[tuple[str, str]], vantage: str) -> Check:
         ]
     evidence = {"banners": [{"address": address, "banner": banner} for address, banner in pairs], "table_date": banners.DATE}
     # Banners that the table does not know are no proof of anything, but there is nothing against them.
-    return settle("A8", vantage, findings, [] if pairs else ["no_banner"], "nothing_known_against_it", evidence)
+    return settle("A8", vantage, findings, ["no_banner"] * (not pairs) + ["too_many_devices"] * cut, "nothing_known_against_it", evidence)
 
 
 def _a9(view: LanView) -> Check:
@@ -481,6 +485,7 @@ def _a13(view: LanView) -> Check:
         untested.append(view.no_lan or "no_answer")
     elif unread:
         untested.append("no_description")
+    untested += ["too_many_devices"] * view.cut
     return settle("A13", LAN, findings, untested, "one_gateway" if view.igds else "no_gateway_device", evidence)
 
 
@@ -497,6 +502,7 @@ def _a14(view: LanView) -> Check:
         if device.forged_host is not None and 200 <= device.forged_host < 300
     ]
     untested = ["no_answer" for device in asked if device.forged_host is None or device.forged_host >= 500]
+    untested += _not_read(view)
     return settle("A14", LAN, findings, untested, REFUSED, evidence)
 
 

@@ -108,7 +108,13 @@ class Contact:
 
 @dataclass(frozen=True)
 class Door:
-    """A TCP port of an address. C(description): where a device description was read; C(soap): C(answered), C(refused) or empty for not asked."""
+    """A TCP port of an address.
+
+    Attributes:
+        description: where a device description was read.
+        soap: C(answered), C(refused), or empty for not asked.
+        http: of an open port, C(answered), C(other) for something else than HTTP, or C(silent); empty for not asked.
+    """
 
     address: str
     port: int
@@ -117,6 +123,7 @@ class Door:
     soap: str = ""
     server: str = ""
     external_address: str = ""
+    http: str = ""
 
     def as_data(self) -> dict[str, Any]:
         """Return the port as evidence."""
@@ -208,6 +215,7 @@ class Subscription:
     status: int | None
     granted: bool = False
     left: bool = False
+    note: str = ""
 
     def as_data(self) -> dict[str, Any]:
         """Return the attempt as evidence."""
@@ -285,6 +293,8 @@ class LanView:
     networks: tuple[str, ...] = ()
     gateway: str = ""
     devices: tuple[Device, ...] = ()
+    #: More answered than are looked at.
+    cut: bool = False
     multicast_answered: bool = False
     gateway_ssdp: str = UNSENT
     gateway_doors: tuple[Door, ...] = ()

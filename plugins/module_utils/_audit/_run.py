@@ -34,6 +34,7 @@ from .._portmap._records import Store
 from .._state import DEFAULT_DIRECTORY
 from . import _wire as wire
 from ._census import at, census
+from ._deadline import Deadline
 from ._document import IPV6_FIREWALL, MAPS_PORTS, NoDescriptionError, actions
 from ._doors import PORTS, knock
 from ._judge import devices_data, judge_lan, judge_wan
@@ -58,8 +59,15 @@ from ._model import (
 )
 from ._writes import LEASE, TARGET_OUTSIDE, Writer, pinhole, subscribe
 
+#: After so many seconds, and those for listening to answers, nothing more is begun from inside. The longest that can be begun is a mapping, and its
+#: taking back: half a minute with a router that answers just in time.
+_BEGIN = 25.0
+#: For looking for descriptions on the ports of an address.
+_KNOCK = 10.0
 _MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 30.0
 _END_OF_LIST = (713, 714)
+#: The attempts, in the order in which they are made.
+_KINDS = ("third_party", "outside", "router", "loopback", "low_port")
 #: What nobody should find open on an address of a home by accident.
 _IPV6_PORTS = (22, 23, 139, 445, 3389, 5900, 8080)
 #: The router is one hop away: after so many seconds it does not answer a question of its own.
@@ -232,26 +240,33 @@ def _look(view: LanView, options: LanOptions) -> LanView:
     links, address, location = _links(options)
     if not links:
         return replace(view, no_lan="no_lan")
+    limit = Deadline(_BEGIN + options.timeout)
     link = links[0]
     gateway = address or link.gateway or ""
     # First, one at a time and before the census: routers send only a few refusals per second, and theirs are answers.
     ssdp = _search(gateway, link, options.timeout)
     inside = _pmp(gateway, link.source, options.timeout)
-    devices = census(links, address, options.timeout, ssdp == REFUSED)
+    found = census(links, address, options.timeout, ssdp == REFUSED)
+    devices = list(found.devices)
     if location is not None and str(location) not in {device.location for device in devices}:
         devices.append(at(location, link, address))
     sources = {one.interface: one.source for one in links}
-    routers = [router for device in devices if device.igd and (router := _open(device, sources.get(device.interface, link.source))) is not None]
+    gateways = sorted((device for device in devices if device.igd), key=lambda device: not device.default_gateway)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        visits = list(pool.map(lambda device: _visit(device, sources.get(device.interface, link.source), limit), gateways))
+    routers = [router for router, _seen in visits if router is not None]
     doors: list[Door] = []
     if gateway and not any(device.default_gateway for device in devices):
-        doors = knock(gateway, PORTS, (), min(options.timeout, 2.0), link.source)
-    tables = [_table(router) for router in routers] + [Table(door.address, reason="not_announced") for door in doors if door.soap == ANSWERED]
+        doors = knock(gateway, PORTS, (), min(options.timeout, 2.0), limit.part(_KNOCK), link.source)
+    tables = [table for _router, table in visits if table is not None]
+    tables += [Table(door.address, reason="not_announced") for door in doors if door.soap == ANSWERED]
     view = replace(
         view,
         source=link.source,
         networks=tuple(dict.fromkeys(str(network) for one in links for network in one.networks)),
         gateway=gateway,
         devices=tuple(devices),
+        cut=found.cut,
         multicast_answered=any("multicast" in device.via for device in devices),
         gateway_ssdp=ssdp,
         gateway_doors=tuple(doors),
@@ -262,22 +277,29 @@ def _look(view: LanView, options: LanOptions) -> LanView:
     )
     writing = options.active and not options.check_mode
     attempts: list[Attempt] = []
-    skipped: dict[str, str] = {}
-    if writing:
-        for router in routers:
-            attempts += _attempts(router, view, link, skipped)
+    # A router that did not show its table was not asked for anything else either.
+    skipped = {kind: table.reason for router, table in visits if router is None and table is not None for kind in _KINDS} if writing else {}
+    if writing and routers:
+        unused = _unused(view, link)
+        # Routers next to each other, the questions to one of them one after the other.
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for made, missing in pool.map(lambda router: _attempts(router, view, unused, limit), routers):
+                attempts += made
+                skipped.update(missing)
+    pinholes = _pinholes(view, link.interface, options, writing, limit)
+    deletions = [_deletion(router, view, writing, limit) for router in routers]
     subscriptions: list[Subscription] = []
     if writing:
         with ThreadPoolExecutor(_THREADS) as pool:
-            for rows in pool.map(lambda device: subscribe(device, sources.get(device.interface, link.source)), devices):
+            for rows in pool.map(lambda device: subscribe(device, sources.get(device.interface, link.source), limit), devices):
                 subscriptions += rows
     return replace(
         view,
         attempts=tuple(attempts),
         not_attempted=skipped,
         subscriptions=tuple(subscriptions),
-        deletions=tuple(_deletion(router, view, writing) for router in routers),
-        pinholes=_pinholes(view, link.interface, options, writing),
+        deletions=tuple(deletions),
+        pinholes=pinholes,
     )
 
 
@@ -294,10 +316,24 @@ def _pmp(gateway: str, source: str, timeout: float) -> list[Reply]:
     return [wire.ask(gateway, packets.PORT, datagram, name, min(timeout, _UNICAST), source, one_will_do=True) for name, datagram in questions]
 
 
+def _visit(device: Device, source: str, limit: Deadline) -> tuple[_Router | None, Table | None]:
+    """Return a router that maps ports, and its table; without a table there is no service that could have one."""
+    if device.elsewhere or not device.device_type:
+        return None, Table(device.address, reason="no_description")
+    if not any(MAPS_PORTS.search(service.service_type) for service in device.services):
+        return None, None
+    if limit.over:
+        return None, Table(device.address, reason="out_of_time")
+    router = _open(device, source)
+    if router is None:
+        return None, Table(device.address, reason="no_answer")
+    return router, _table(router, limit)
+
+
 def _open(device: Device, source: str) -> _Router | None:
     """Return the best service of a device that maps ports."""
     services = [(Service(one.service_type, one.control), one) for one in device.services if one.control is not None and MAPS_PORTS.search(one.service_type)]
-    if not services or device.elsewhere:
+    if not services:
         return None
     services.sort(key=lambda pair: pair[0].rank)
     description = Description(http_client.parse_url(device.location), device.product, tuple(pair[0] for pair in services))
@@ -309,18 +345,18 @@ def _open(device: Device, source: str) -> _Router | None:
     return _Router(device, gateway, chosen[1], chosen[0].control, source)
 
 
-def _table(router: _Router) -> Table:
+def _table(router: _Router, limit: Deadline) -> Table:
     """Read the table. A refusal of the first entry is not the end of an empty list."""
     code = 0
     try:
-        router.call("GetGenericPortMappingEntry", [("NewPortMappingIndex", "0")])
+        router.call("GetGenericPortMappingEntry", [("NewPortMappingIndex", "0")], limit.wait(http_client.TIMEOUT))
         first = True
     except ProtocolError as error:
         first, code = False, error.code
     except GatewayError:
         return Table(router.device.address, reason="no_answer")
     try:
-        router.gateway.renew_patience(_TABLE)
+        router.gateway.renew_patience(limit.wait(_TABLE))
         entries = router.gateway.list()
     except GatewayError:
         return Table(router.device.address, reason="no_answer", code=code)
@@ -344,25 +380,26 @@ def _reaches(link: Link, client: str) -> bool:
         return False
 
 
-def _attempts(router: _Router, view: LanView, link: Link, skipped: dict[str, str]) -> list[Attempt]:
+def _attempts(router: _Router, view: LanView, unused: str | None, limit: Deadline) -> tuple[list[Attempt], dict[str, str]]:
+    """Return the attempts on a router, and why others were not made, by kind."""
     writer = _writer(router, view)
-    rows = []
-    unused = _unused(view, link)
-    if unused is None:
-        skipped["third_party"] = "no_unused_address"
-    else:
-        rows.append(writer.attempt("third_party", unused))
-    rows.append(writer.attempt("outside", TARGET_OUTSIDE))
-    rows.append(writer.attempt("router", router.device.address))
-    rows.append(writer.attempt("loopback", "127.0.0.1"))
-    rows.append(writer.attempt("low_port", router.source, low=True))
-    return rows
+    targets = dict(zip(_KINDS, (unused, TARGET_OUTSIDE, router.device.address, "127.0.0.1", router.source)))
+    made: list[Attempt] = []
+    missing: dict[str, str] = {}
+    for kind, target in targets.items():
+        if target is None:
+            missing[kind] = "no_unused_address"
+        elif limit.over:
+            missing[kind] = "out_of_time"
+        else:
+            made.append(writer.attempt(kind, target, low=kind == "low_port"))
+    return made, missing
 
 
 def _writer(router: _Router, view: LanView) -> Writer:
     tag = make_tag(view.host_id, "audit") if view.host_id else "homeserver audit"
     taken = {entry.external_port for table in view.tables if table.gateway == router.device.address for entry in table.entries if entry.protocol == TCP}
-    return Writer(router.call, lambda: _table(router), router.device.address, tag, taken)
+    return Writer(router.call, lambda limit: _table(router, limit), router.device.address, tag, taken)
 
 
 def _unused(view: LanView, link: Link) -> str | None:
@@ -378,28 +415,28 @@ def _unused(view: LanView, link: Link) -> str | None:
     return None
 
 
-def _deletion(router: _Router, view: LanView, writing: bool) -> Deletion:
+def _deletion(router: _Router, view: LanView, writing: bool, limit: Deadline) -> Deletion:
     product = f"{router.device.server} {router.device.http_server} {router.device.product}".strip()[:200]
     described = None
     if router.service.scpd is not None:
         try:
-            reply = http_client.get(router.service.scpd, router.source)
+            reply = http_client.get(router.service.scpd, router.source, limit.wait(http_client.TIMEOUT))
             described = "DeletePortMappingRange" in actions(reply.body) if reply.status == 200 else None
         except (GatewayError, NoDescriptionError):
             described = None
     answered, code = None, 0
-    if writing:
+    if writing and not limit.over:
         answered, code = _writer(router, view).range_action()
     return Deletion(router.device.address, product, described, answered, code)
 
 
-def _pinholes(view: LanView, interface: str, options: LanOptions, writing: bool) -> Pinholes:
+def _pinholes(view: LanView, interface: str, options: LanOptions, writing: bool, limit: Deadline) -> Pinholes:
     firewall: dict[str, bool | None] = {"newfirewallenabled": None, "newinboundpinholeallowed": None}
     for device in view.devices:
         for service in device.services:
             if device.default_gateway and service.control is not None and IPV6_FIREWALL.search(service.service_type):
                 try:
-                    answer = soap.call(service.control, service.service_type, "GetFirewallStatus", (), view.source)
+                    answer = soap.call(service.control, service.service_type, "GetFirewallStatus", (), view.source, limit.wait(http_client.TIMEOUT))
                 except GatewayError:
                     continue
                 for name in ("firewallenabled", "inboundpinholeallowed"):
@@ -407,10 +444,10 @@ def _pinholes(view: LanView, interface: str, options: LanOptions, writing: bool)
                     firewall[f"new{name}"] = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text)
     own, gateway, scope = _ipv6(interface)
     seen = Pinholes(own, gateway, firewall["newfirewallenabled"], firewall["newinboundpinholeallowed"])
-    if not own or not gateway:
+    if not own or not gateway or limit.over:
         return seen
     seen = replace(seen, pcp=wire.ask(gateway, packets.PORT, packets.pcp_announce_request(own), "pcp", options.timeout, own, scope, one_will_do=True).state)
-    if not writing or seen.pcp != ANSWERED:
+    if not writing or seen.pcp != ANSWERED or limit.over:
         return seen
     kept = _published_22(options.state_dir)
     if kept:
@@ -475,7 +512,7 @@ def _left(view: LanView) -> list[dict[str, Any]]:
 
 def _look_from_outside(addresses: Sequence[str], options: WanOptions) -> WanView:
     ports = list(dict.fromkeys((*options.location_ports, *PORTS)))
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(_MAX_ADDRESSES) as pool:
         seen = list(pool.map(lambda address: _look_at(address, ports, options), addresses))
     return WanView(
         addresses=tuple(addresses),
@@ -493,7 +530,7 @@ def _look_at(address: str, ports: Sequence[int], options: WanOptions) -> tuple[C
     # Datagrams one after the other: routers send only a few refusals per second, and theirs are answers.
     with ThreadPoolExecutor(1) as pool:
         datagrams = pool.submit(_datagrams, address, options.timeout)
-        doors = knock(address, ports, options.location_paths, options.timeout)
+        doors = knock(address, ports, options.location_paths, options.timeout, Deadline(_KNOCK + 3 * options.timeout))
         ipv6_doors = [Door(address, port, state) for port, state in wire.tcp_states(address, _IPV6_PORTS, options.timeout).items()] if six else []
         ssdp, pmp = datagrams.result()
     answering = {door.port for door in (*doors, *ipv6_doors) if door.state in ("open", "closed")}

@@ -45,7 +45,7 @@ _TRIES = 4
 #: For finding a free port, and for asking for the mapping. A router that takes longer to answer is not asked to write.
 _FREE, _ADD = 4.0, 3.0
 #: For taking back, which has its own time however long the rest took: in all, for one answer, and for reading back first.
-_BACK, _BACK_ANSWER, _BACK_READ = 20.0, 5.0, 6.0
+_BACK, _BACK_ANSWER, _BACK_READ = 20.0, 5.0, 8.0
 
 #: Performs an action of the router: name, arguments, for how many seconds to wait.
 Call = Callable[[str, Sequence[tuple[str, str]], float], Node]
@@ -63,7 +63,9 @@ class Writer:
         clock: for tests.
     """
 
-    def __init__(self, call: Call, read_table: Callable[[], Table], address: str, tag: str, taken: Collection[int] = (), clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, call: Call, read_table: Callable[[Deadline], Table], address: str, tag: str, taken: Collection[int] = (), clock: Clock = time.monotonic
+    ) -> None:
         self._call = call
         self._read_table = read_table
         self._address = address
@@ -85,7 +87,7 @@ class Writer:
         back, internal = Deadline(_BACK, self._clock), port
         held = self._held(port, target, internal, back.part(_BACK_READ))
         if held is False and state == ACCEPTED:
-            elsewhere = self._elsewhere(port, target)
+            elsewhere = self._elsewhere(port, target, back.part(_BACK_READ))
             if not elsewhere:
                 return Attempt(kind, self._address, target, port, UNCLEAR, code, note="not_held")
             held, port, internal = True, elsewhere, port
@@ -165,9 +167,7 @@ class Writer:
         if not unknown:
             return found, True
         # Some routers do not know the question, some answer it with a code of their own where there is no entry: the list decides.
-        if limit.over:
-            return found, False
-        table = self._read_table()
+        table = self._read_table(limit)
         return found + [entry for entry in table.entries if entry.key == (TCP, port)], not table.reason
 
     def _held(self, port: int, target: str, internal: int, limit: Deadline) -> bool | None:
@@ -177,10 +177,11 @@ class Writer:
             return True
         return False if whole else None
 
-    def _elsewhere(self, port: int, target: str) -> int:
+    def _elsewhere(self, port: int, target: str, limit: Deadline) -> int:
         """Return the port that the router mapped instead of the one that it was asked for; 0 for none."""
         wanted = (TCP, target, port, self._tag)
-        shown = ((entry, (entry.protocol, entry.internal_client, entry.internal_port, entry.description.strip())) for entry in self._read_table().entries)
+        entries = self._read_table(limit).entries
+        shown = ((entry, (entry.protocol, entry.internal_client, entry.internal_port, entry.description.strip())) for entry in entries)
         return next((entry.external_port for entry, made in shown if made == wanted), 0)
 
     def _remove(self, port: int, target: str, internal: int, limit: Deadline) -> str:
@@ -212,10 +213,13 @@ def _range(port: int) -> list[tuple[str, str]]:
     return [("NewStartPort", str(port)), ("NewEndPort", str(port)), ("NewProtocol", "TCP"), ("NewManage", "1")]
 
 
-def subscribe(device: Device, source: str) -> list[Subscription]:
+def subscribe(device: Device, source: str, limit: Deadline) -> list[Subscription]:
     """Ask each service of a device to send its events to a documentation address, and end at once what it grants."""
     rows = []
     for url in dict.fromkeys(service.event for service in device.services if service.event is not None):
+        if limit.over:
+            rows.append(Subscription(device.address, str(url), None, note="out_of_time"))
+            continue
         try:
             reply = http_client.request("SUBSCRIBE", url, {"CALLBACK": _CALLBACK, "NT": "upnp:event", "TIMEOUT": "Second-60"}, source)
         except GatewayError:
@@ -255,15 +259,16 @@ def _pcp(gateway: str, scope: int, client: str, request: bytes, wait: float) -> 
             opened.connect((gateway, packets.PORT, 0, scope))
             for part in (0.4, 0.6):
                 opened.send(request)
-                opened.settimeout(wait * part)
-                try:
-                    while True:
-                        try:
-                            return packets.read_pcp(request, opened.recv(packets.MAX_SIZE + 1))
-                        except (packets.PacketError, struct.error):
-                            continue
-                except socket.timeout:
-                    continue
+                # What is no answer does not stretch the time.
+                limit = Deadline(wait * part)
+                while not limit.over:
+                    opened.settimeout(limit.left)
+                    try:
+                        return packets.read_pcp(request, opened.recv(packets.MAX_SIZE + 1))
+                    except (packets.PacketError, struct.error):
+                        continue
+                    except socket.timeout:
+                        break
         except OSError:
             return None
     return None

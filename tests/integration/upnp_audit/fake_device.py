@@ -16,6 +16,7 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -33,7 +34,9 @@ class Device:
         self.type = _IGD if options.igd else _SPEAKER
         self.service = _WANIP if options.igd else _RENDERING
         self.location = options.location or f"http://{options.address}:{options.port}/desc.xml"
-        self.mappings: dict[tuple[str, str], dict[str, str]] = {}
+        #: By protocol, port and, where that is a part of the name, the only source.
+        self.mappings: dict[tuple[str, str, str], dict[str, str]] = {}
+        self.asked_to_write = False
         self.subscriptions: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -53,12 +56,14 @@ class Device:
         """Perform an action and return the error code (0: none) and the answer."""
         if not self.options.igd:
             return 401, {}
-        key = (values.get("NewProtocol", ""), values.get("NewExternalPort", ""))
+        source = values.get("NewRemoteHost", "") if self.options.table == "sources" else ""
+        key = (values.get("NewProtocol", ""), values.get("NewExternalPort", ""), source)
         if action == "GetExternalIPAddress":
             return 0, {"NewExternalIPAddress": "198.51.100.77"}
         if action == "GetStatusInfo":
             return 0, {"NewConnectionStatus": "Connected"}
         if action == "AddPortMapping":
+            self.asked_to_write = True
             if self.options.table == "guards" and values["NewInternalClient"] != sender:
                 return 718, {}
             if self.options.table == "guards" and int(values["NewExternalPort"]) < 1024:
@@ -106,6 +111,9 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             self.seen("GET")
+            if device.options.drips:
+                self.drip()
+                return
             own = (self.headers.get("Host") or "").partition(":")[0] == device.options.address
             if not own and not device.options.rebinds:
                 self.answer(404)
@@ -115,6 +123,17 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
                 self.answer(200, "<scpd><actionList><action><name>AddPortMapping</name></action></actionList></scpd>")
             else:
                 self.answer(404)
+
+        def drip(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b"x")
+                    self.wfile.flush()
+                    time.sleep(0.2)
+            except OSError:
+                pass
 
         def do_SUBSCRIBE(self) -> None:
             callback = self.headers.get("CALLBACK", "")
@@ -137,6 +156,8 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
             action = (self.headers.get("SOAPAction") or "").strip('"').rpartition("#")[2]
             values = dict(re.findall(r"<(New\w+)>([^<]*)</", body))
             code, result = device.act(action, values, self.client_address[0])
+            if device.asked_to_write:
+                time.sleep(device.options.slow)
             self.seen("POST", action=action, values=values, code=code, held=len(device.mappings))
             if code:
                 inner = f"<s:Fault><detail><UPnPError><errorCode>{code}</errorCode><errorDescription>no</errorDescription></UPnPError></detail></s:Fault>"
@@ -167,11 +188,12 @@ def answer_searches(device: Device) -> None:
         wanted = target.group(1).decode()
         if wanted in ("ssdp:all", "upnp:rootdevice", device.type):
             shown = device.type if wanted == "ssdp:all" else wanted
-            text = (
-                f"HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nEXT:\r\nLOCATION: {device.location}\r\nSERVER: {device.options.server}\r\n"
-                f"ST: {shown}\r\nUSN: uuid:fake::{shown}\r\n\r\n"
-            )
-            speaker.sendto(text.encode(), sender)
+            for location in (device.location, *(f"{device.location}?{number}" for number in range(device.options.more))):
+                text = (
+                    f"HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nEXT:\r\nLOCATION: {location}\r\nSERVER: {device.options.server}\r\n"
+                    f"ST: {shown}\r\nUSN: uuid:fake::{shown}\r\n\r\n"
+                )
+                speaker.sendto(text.encode(), sender)
 
 
 class Server(ThreadingHTTPServer):
@@ -194,7 +216,10 @@ def main() -> None:
     parser.add_argument("--igd", action="store_true", help="call itself a gateway")
     parser.add_argument("--rebinds", action="store_true", help="take any Host")
     parser.add_argument("--calls-strangers", action="store_true", help="take any callback")
-    parser.add_argument("--table", choices=["plain", "guards", "keeps", "lies", "hides"], default="plain", help="how a gateway treats mappings")
+    parser.add_argument("--drips", action="store_true", help="send a byte now and then instead of a document, without end")
+    parser.add_argument("--more", type=int, default=0, help="how many other descriptions the answers to a search name")
+    parser.add_argument("--slow", type=float, default=0, help="for how many seconds each answer takes once it was asked to write")
+    parser.add_argument("--table", choices=["plain", "guards", "keeps", "lies", "hides", "sources"], default="plain", help="how a gateway treats mappings")
     options = parser.parse_args()
     device = Device(options)
     server = Server((options.address, options.port), handler(device))

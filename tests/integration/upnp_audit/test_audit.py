@@ -302,8 +302,8 @@ def test_a_fake_device_that_sends_elsewhere(good: AuditedHome, tmp_path: Path) -
         good.run(good.neighbour, "ip", "addr", "del", f"{third}/24", "dev", "eth0")
 
 
-def located(good: AuditedHome, tmp_path: Path, table: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    log = good.fake(tmp_path / "log", "--igd", "--table", table, "--server", NEW)
+def located(good: AuditedHome, tmp_path: Path, table: str, *options: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    log = good.fake(tmp_path / "log", "--igd", "--table", table, "--server", NEW, *options)
     result = good.audit(active=True, gateway=f"http://{NEIGHBOUR}:{FAKE_PORT}/desc.xml")
     # The real router answers the search too; it is not the gateway here.
     return result, requests(log)
@@ -339,6 +339,40 @@ def test_a_fake_gateway_that_lies(good: AuditedHome, tmp_path: Path) -> None:
     assert [(row["state"], row["note"]) for row in attempts] == [("unclear", "not_held")]
     assert by_id(result)["A4"]["status"] == "untested"
     assert result["left"] == []
+
+
+def test_a_fake_gateway_that_finds_a_mapping_under_its_source_alone(good: AuditedHome, tmp_path: Path) -> None:
+    result, asked = located(good, tmp_path, "sources")
+    attempts = [row for check in ("A4", "A5", "A6") for row in by_id(result)[check]["evidence"]["attempts"] if row["gateway"] == NEIGHBOUR]
+    assert [(row["state"], row["removed_by"], row["left"]) for row in attempts] == [("accepted", "DeletePortMapping", False)] * 5
+    assert [row["held"] for row in asked if "held" in row][-1] == 0
+    assert result["left"] == []
+
+
+def test_a_fake_gateway_that_is_slow(good: AuditedHome, tmp_path: Path) -> None:
+    """Slow as soon as it is asked to write: what was made is taken back, and what there is no time for is not begun."""
+    result, asked = located(good, tmp_path, "plain", "--slow", "3.5")
+    attempts = [row for check in ("A4", "A5", "A6") for row in by_id(result)[check]["evidence"]["attempts"] if row["gateway"] == NEIGHBOUR]
+    assert attempts[0]["state"] == "accepted"
+    assert [row["held"] for row in asked if "held" in row][-1] == 0
+    assert result["left"] == []
+    assert {by_id(result)[check]["status"] for check in ("A5", "A6")} == {"untested"}
+    assert result["elapsed"] < 60
+
+
+def test_a_fake_device_that_drips(good: AuditedHome, tmp_path: Path) -> None:
+    good.fake(tmp_path / "log", "--igd", "--drips", "--more", "40")
+    result = good.audit(active=True)
+    checks = by_id(result)
+    assert result["elapsed"] < 30
+    rows = [row for row in result["gateways"] if row["address"] == NEIGHBOUR]
+    assert len(rows) == 8
+    assert all("did not answer within" in row["problem"] for row in rows)
+    # What it would have said is not known, and so is what others of its kind would.
+    for check in ("A4", "A5", "A6", "A7", "A14"):
+        assert (checks[check]["status"], checks[check]["reason"]) == ("untested", "no_description"), check
+    assert (checks["A9"]["status"], checks["A9"]["reason"]) == ("untested", "no_description")
+    assert checks["A13"]["status"] == "finding"
 
 
 def test_a_fake_gateway_that_hides_its_table(good: AuditedHome, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._audit._deadline import Deadline, OutOfTimeError
 from ansible_collections.homeserver.hardening.plugins.module_utils._audit._model import Table
 from ansible_collections.homeserver.hardening.plugins.module_utils._audit._writes import LEASE, SOURCE_OUTSIDE, Writer
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._document import Node
@@ -29,6 +30,7 @@ class Router:
     delay: float = 0.01
     #: From which request on it takes so long.
     slow_from: int = 0
+    slow_to: int = 1000
     #: Error code for an action, 0 for none.
     refuses: dict[str, int] = field(default_factory=dict)
     wildcard_only: bool = False
@@ -47,7 +49,7 @@ class Router:
     def call(self, action: str, arguments: Sequence[tuple[str, str]], timeout: float) -> Node:
         values = dict(arguments)
         self.asked.append((action, values))
-        delay = self.delay if len(self.asked) > self.slow_from else 0.01
+        delay = self.delay if self.slow_from < len(self.asked) <= self.slow_to else 0.01
         self.now += min(delay, timeout)
         try:
             answer = self._act(action, values)
@@ -97,7 +99,8 @@ class Router:
                 del self.entries[key]
         return Node("answer")
 
-    def table(self) -> Table:
+    def table(self, limit: Deadline) -> Table:
+        self.now += min(0.01, limit.left)
         return Table(ROUTER, tuple(self.entries.values())) if self.shows_table else Table(ROUTER, reason="table_not_shown")
 
     def writer(self, taken: Sequence[int] = ()) -> Writer:
@@ -165,6 +168,54 @@ def test_no_port_is_free() -> None:
     attempt = router.writer(taken=range(1, 65536)).attempt("third_party", TARGET)
     assert (attempt.state, attempt.note) == ("unclear", "no_free_port")
     assert router.asked == []
+
+
+SLOW: list[tuple[str, Router, str, str, bool, int]] = [
+    # what, router, state, note, left, entries that it holds afterwards
+    ("slow but in time", Router("exact", delay=1.5), "accepted", "", False, 0),
+    ("slow as soon as it is asked to write", Router("exact", delay=3.5, slow_from=2), "accepted", "", False, 0),
+    ("one answer gets lost", Router("exact", delay=60, slow_from=2, slow_to=3), "accepted", "", False, 0),
+    ("silent as soon as it is asked to write, and does it", Router("exact", delay=60, slow_from=2), "unclear", "", True, 0),
+    ("silent from the start", Router("exact", delay=60), "unclear", "no_answer", False, 0),
+    ("too slow from the start", Router("exact", delay=2.5), "unclear", "no_answer", False, 0),
+]
+
+
+@pytest.mark.parametrize(("what", "router", "state", "note", "left", "held"), SLOW, ids=[row[0] for row in SLOW])
+def test_a_slow_router(what: str, router: Router, state: str, note: str, left: bool, held: int) -> None:
+    attempt = router.writer().attempt("third_party", TARGET)
+    assert (attempt.state, attempt.note, attempt.left) == (state, note, left), what
+    # Whether it answers or not, it was asked to take back what it may have made.
+    assert len(router.entries) == held
+    assert ("AddPortMapping" in router.actions()) == ("DeletePortMapping" in router.actions())
+    assert router.now <= 30
+
+
+def test_what_is_not_there_yet_is_taken_back_too() -> None:
+    """Without an answer the mapping may be made after the router was read."""
+    router = Router("exact", lies=True, delay=60, slow_from=2, slow_to=3)
+    attempt = router.writer().attempt("third_party", TARGET)
+    assert (attempt.state, attempt.left) == ("unclear", False)
+    assert "DeletePortMapping" in router.actions()
+
+
+def test_each_attempt_has_its_own_time() -> None:
+    router = Router("exact", delay=1.4)
+    writer = router.writer()
+    assert [writer.attempt("third_party", TARGET).state for _index in range(5)] == ["accepted"] * 5
+    assert router.entries == {}
+
+
+def test_a_deadline() -> None:
+    router = Router()
+    limit = Deadline(10, router.clock)
+    assert (limit.wait(3), limit.part(60).left, limit.part(2).left) == (3, 10, 2)
+    router.now = 8
+    assert (limit.wait(3), limit.over) == (2, False)
+    router.now = 11
+    assert (limit.left, limit.over) == (0, True)
+    with pytest.raises(OutOfTimeError):
+        limit.wait(3)
 
 
 @pytest.mark.parametrize(("code", "answered"), [(0, True), (730, True), (401, False), (602, False)])
