@@ -74,12 +74,18 @@ class Writer:
         self._clock = clock
 
     def attempt(self, kind: str, target: str, low: bool = False) -> Attempt:
-        """Ask for a mapping to a target, read back what the router made of it, and take it back."""
+        """Ask for a mapping to a target, read back what the router made of it, and take it back.
+
+        With C(low), for a low port of this host, which is never opened to everybody.
+        """
         port, problem = self._free(low)
         if not port:
             return Attempt(kind, self._address, target, 0, UNCLEAR, note=problem)
         state, code = self._add(target, port, SOURCE_OUTSIDE)
+        if code == _REMOTE_HOST_WILDCARD_ONLY and low:
+            return Attempt(kind, self._address, target, port, CANNOT, code, note="any_source_only")
         if code == _REMOTE_HOST_WILDCARD_ONLY:
+            # For any source then; the target leads nowhere.
             state, code = self._add(target, port, "")
         if state in (REFUSED, CANNOT):
             return Attempt(kind, self._address, target, port, state, code)

@@ -68,6 +68,8 @@ class Device:
                 return 718, {}
             if self.options.table == "guards" and int(values["NewExternalPort"]) < 1024:
                 return 606, {}
+            if self.options.table == "any_source" and values["NewRemoteHost"]:
+                return 726, {}
             if self.options.table != "lies":
                 self.mappings[key] = values
             return 0, {}
@@ -219,7 +221,9 @@ def main() -> None:
     parser.add_argument("--drips", action="store_true", help="send a byte now and then instead of a document, without end")
     parser.add_argument("--more", type=int, default=0, help="how many other descriptions the answers to a search name")
     parser.add_argument("--slow", type=float, default=0, help="for how many seconds each answer takes once it was asked to write")
-    parser.add_argument("--table", choices=["plain", "guards", "keeps", "lies", "hides", "sources"], default="plain", help="how a gateway treats mappings")
+    parser.add_argument(
+        "--table", choices=["plain", "guards", "keeps", "lies", "hides", "sources", "any_source"], default="plain", help="how a gateway treats mappings"
+    )
     options = parser.parse_args()
     device = Device(options)
     server = Server((options.address, options.port), handler(device))

@@ -349,6 +349,19 @@ def test_a_fake_gateway_that_finds_a_mapping_under_its_source_alone(good: Audite
     assert result["left"] == []
 
 
+def test_a_fake_gateway_that_maps_for_any_source_only(good: AuditedHome, tmp_path: Path) -> None:
+    result, asked = located(good, tmp_path, "any_source")
+    checks = by_id(result)
+    assert (checks["A4"]["status"], checks["A5"]["status"]) == ("finding", "finding")
+    assert (checks["A6"]["status"], checks["A6"]["reason"]) == ("untested", "any_source_only")
+    # No port of this host was opened to everybody, not for a moment.
+    added = [row["values"] for row in asked if row.get("action") == "AddPortMapping"]
+    assert [row["NewRemoteHost"] for row in added if row["NewInternalClient"] == HOST] == ["203.0.113.1"]
+    assert {row["NewRemoteHost"] for row in added if row["NewInternalClient"] != HOST} == {"203.0.113.1", ""}
+    assert [row["held"] for row in asked if "held" in row][-1] == 0
+    assert result["left"] == []
+
+
 def test_a_fake_gateway_that_is_slow(good: AuditedHome, tmp_path: Path) -> None:
     """Slow as soon as it is asked to write: what was made is taken back, and what there is no time for is not begun."""
     result, asked = located(good, tmp_path, "plain", "--slow", "3.5")

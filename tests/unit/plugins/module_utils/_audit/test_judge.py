@@ -166,6 +166,7 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     ("refused", "A6", GOOD, "ok", "refused", "info"),
     ("accepted", "A6", other_attempts(kind="low_port", state="accepted"), "finding", "low_port_accepted", "low"),
     ("said yes, held nothing", "A6", other_attempts(kind="low_port", state="unclear", note="not_held"), "untested", "not_held", "info"),
+    ("only for any source", "A6", other_attempts(kind="low_port", state="cannot", code=726, note="any_source_only"), "untested", "any_source_only", "info"),
     ("refused", "A7", GOOD, "ok", "refused", "info"),
     ("granted", "A7", replace(GOOD, subscriptions=(Subscription(OTHER, "u", 200, True),)), "finding", "callback_outside_accepted", "high"),
     ("no answer", "A7", replace(GOOD, subscriptions=(Subscription(OTHER, "u", None),)), "untested", "no_answer", "info"),

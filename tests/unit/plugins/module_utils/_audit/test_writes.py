@@ -153,6 +153,13 @@ def test_what_is_written() -> None:
     assert [values["NewRemoteHost"] for _action, values in before] == ["", SOURCE_OUTSIDE]
 
 
+def test_a_port_of_this_host_is_never_opened_to_everybody() -> None:
+    router = Router("exact", wildcard_only=True)
+    attempt = router.writer().attempt("low_port", HOST, low=True)
+    assert (attempt.state, attempt.code, attempt.note, attempt.left) == ("cannot", 726, "any_source_only", False)
+    assert [values["NewRemoteHost"] for action, values in router.asked if action == "AddPortMapping"] == [SOURCE_OUTSIDE]
+
+
 @pytest.mark.parametrize("name", ["", SOURCE_OUTSIDE])
 def test_what_others_have_is_left_alone(name: str) -> None:
     router = Router("exact")
