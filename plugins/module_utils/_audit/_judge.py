@@ -31,6 +31,7 @@ from ._model import (
     WAN,
     Attempt,
     Check,
+    Contact,
     Device,
     Door,
     Former,
@@ -65,10 +66,10 @@ def settle(check: str, vantage: str, findings: Sequence[dict[str, Any]], unteste
 def judge_wan(view: WanView) -> list[Check]:
     """Say what a vantage outside saw. What needs to be known from inside is settled when both are put together."""
     contacts = {contact.address: contact for contact in view.contacts}
-    reach = {
-        address: {"reachable": bool(address in contacts and contacts[address].reachable), "udp_reached": bool(address in contacts and contacts[address].udp)}
-        for address in view.addresses
-    }
+    reach = {}
+    for address in view.addresses:
+        one = contacts.get(address, Contact(address))
+        reach[address] = {"reachable": one.reachable, "udp_reached": one.udp, "tcp_reached": one.tcp}
     by = {contact.address: list(contact.by) for contact in view.contacts}
 
     def rows(replies: Iterable[Reply]) -> list[dict[str, Any]]:
@@ -94,7 +95,7 @@ def judge_wan(view: WanView) -> list[Check]:
     seen = [(door.address, door.server) for door in view.doors if door.server] + [(reply.address, reply.server) for reply in view.ssdp if reply.server]
     return [
         _a1({"addresses": rows(view.ssdp)}, None),
-        _a2({"addresses": ports, "location_ports": list(view.location_ports)}, None),
+        _a2({"addresses": ports, "location_ports": list(view.location_ports), "paths": list(view.paths)}, {}),
         _a3({"addresses": rows(view.pmp)}, None),
         _a8(seen, WAN),
         _a11_outside(view.ipv6_doors, reach),
@@ -152,11 +153,15 @@ def _a3(evidence: dict[str, Any], inside: bool | None) -> Check:
     return settle("A3", WAN, findings, *_datagrams(evidence, inside), evidence)
 
 
-def _a2(evidence: dict[str, Any], inside_ports: Sequence[int] | None) -> Check:
+def _a2(evidence: dict[str, Any], inside: dict[int, set[str]]) -> Check:
+    """Say whether the description is served and SOAP answers. C(inside): the paths of the router's description inside, by port.
+
+    A filtered port counts as closed where packets get there and back, and either those of TCP do or the router is known to serve its description inside.
+    """
     findings: list[dict[str, Any]] = []
     untested: list[str] = []
     good = REFUSED
-    known = set(evidence["location_ports"]) | set(inside_ports or ())
+    known = {*evidence["location_ports"], *inside}
     for row in evidence["addresses"]:
         for door in row["ports"]:
             if door["soap"] == "answered":
@@ -167,10 +172,16 @@ def _a2(evidence: dict[str, Any], inside_ports: Sequence[int] | None) -> Check:
                 findings.append(finding("description_served_outside", "high", **where, location=door["description"]))
             elif door["state"] in _NOTHING_LEARNT:
                 untested.append("not_sent")
-            elif door["state"] in ("filtered", "rejected"):
+            elif door["state"] == "rejected_on_the_way":
+                untested.append("rejected_on_the_way")
+            elif door["state"] == "filtered":
                 good = "filtered"
-                if not row["reachable"]:
+                if not (row["reachable"] and (row.get("tcp_reached") or inside)):
                     untested.append("silence_unproved")
+            elif door["state"] == "open" and door.get("http") not in ("answered", "other"):
+                untested.append("no_answer")
+            elif door["state"] == "open" and inside.get(door["port"], set()) - set(evidence.get("paths", ())):
+                untested.append("location_paths_not_asked")
         if not known:
             untested.append("location_ports_unknown")
         elif known - {door["port"] for door in row["ports"]}:
@@ -183,7 +194,11 @@ def _a2(evidence: dict[str, Any], inside_ports: Sequence[int] | None) -> Check:
 
 def _a11_outside(doors: Sequence[Door], reach: dict[str, dict[str, bool]]) -> Check:
     findings = [finding("ipv6_port_open_outside", "medium", address=door.address, port=door.port) for door in doors if door.state == "open"]
-    untested = ["silence_unproved" for door in doors if door.state in ("filtered", "rejected") and not reach.get(door.address, {}).get("reachable")]
+    untested = [
+        "silence_unproved"
+        for door in doors
+        if door.state in ("filtered", "rejected", "rejected_on_the_way") and not reach.get(door.address, {}).get("reachable")
+    ]
     untested += ["not_sent" for door in doors if door.state in _NOTHING_LEARNT]
     if not doors:
         untested = ["no_ipv6_address"]
@@ -226,12 +241,15 @@ def _outside_checks(view: LanView, outside: dict[str, Any]) -> list[Check]:
     # Whether the router answers the same question inside: then its silence outside is its own.
     ssdp_inside = view.gateway_ssdp == ANSWERED or any(device.default_gateway for device in view.devices)
     pmp_inside = any(reply.state == ANSWERED for reply in view.inside)
-    ports = sorted({_port(device.location) for device in view.igds if not device.elsewhere} - {0})
+    served: dict[int, set[str]] = {}
+    for device in view.igds:
+        if device.device_type and not device.elsewhere and (place := _place(device.location)) is not None:
+            served.setdefault(place[0], set()).add(place[1])
     evidence = {check: outside[check]["evidence"] for check in ("A1", "A2", "A3") if check in outside}
     none = [Check(check, UNTESTED, "no_vantage", WAN) for check in ("A1", "A2", "A3")]
     return [
         _a1(evidence["A1"], ssdp_inside) if "A1" in evidence else none[0],
-        _a2(evidence["A2"], ports) if "A2" in evidence else none[1],
+        _a2(evidence["A2"], served) if "A2" in evidence else none[1],
         _a3(evidence["A3"], pmp_inside) if "A3" in evidence else none[2],
     ]
 
@@ -506,9 +524,10 @@ def _a14(view: LanView) -> Check:
     return settle("A14", LAN, findings, untested, REFUSED, evidence)
 
 
-def _port(location: str) -> int:
-    match = re.match(r"http://[^/]*?:([0-9]{1,5})(?:/|\Z)", location)
-    return int(match.group(1)) if match else (80 if location.startswith("http://") else 0)
+def _place(location: str) -> tuple[int, str] | None:
+    """Return the port and the path of an address."""
+    match = re.match(r"http://(?:\[[^]/]*\]|[^]/:]*)(?::([0-9]{1,5}))?(/.*)?\Z", location)
+    return (int(match.group(1) or 80), match.group(2) or "/") if match else None
 
 
 def devices_data(devices: Sequence[Device]) -> list[dict[str, Any]]:

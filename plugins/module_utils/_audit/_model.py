@@ -94,11 +94,12 @@ class Reply:
 
 @dataclass(frozen=True)
 class Contact:
-    """Whether anything at all came back from an address. C(udp): an answer to a datagram, so that datagrams get there."""
+    """Whether anything at all came back from an address. C(udp), C(tcp): so did an answer to that, so that it gets there."""
 
     address: str
     by: tuple[str, ...] = ()
     udp: bool = False
+    tcp: bool = False
 
     @property
     def reachable(self) -> bool:
@@ -328,6 +329,8 @@ class WanView:
 
     addresses: tuple[str, ...] = ()
     location_ports: tuple[int, ...] = ()
+    #: The paths that were asked for a description on each open port.
+    paths: tuple[str, ...] = ()
     contacts: tuple[Contact, ...] = ()
     ssdp: tuple[Reply, ...] = ()
     pmp: tuple[Reply, ...] = ()

@@ -36,7 +36,7 @@ from . import _wire as wire
 from ._census import at, census
 from ._deadline import Deadline
 from ._document import IPV6_FIREWALL, MAPS_PORTS, NoDescriptionError, actions
-from ._doors import PORTS, knock
+from ._doors import PATHS, PORTS, knock
 from ._judge import devices_data, judge_lan, judge_wan
 from ._mappings import mappings_data
 from ._model import (
@@ -359,9 +359,9 @@ def _table(router: _Router, limit: Deadline) -> Table:
         router.gateway.renew_patience(limit.wait(_TABLE))
         entries = router.gateway.list()
     except GatewayError:
-        return Table(router.device.address, reason="no_answer", code=code)
+        return Table(router.device.address, reason="table_incomplete" if first else "no_answer", code=code)
     if entries:
-        return Table(router.device.address, tuple(entries))
+        return Table(router.device.address, tuple(entries), "table_incomplete" if router.gateway.incomplete else "")
     if first:
         return Table(router.device.address, reason="table_contradicts_itself")
     return Table(router.device.address, reason="" if code in _END_OF_LIST else "table_not_shown", code=code)
@@ -517,6 +517,7 @@ def _look_from_outside(addresses: Sequence[str], options: WanOptions) -> WanView
     return WanView(
         addresses=tuple(addresses),
         location_ports=tuple(options.location_ports),
+        paths=tuple(dict.fromkeys((*options.location_paths, *PATHS))),
         contacts=tuple(row[0] for row in seen),
         ssdp=tuple(reply for row in seen for reply in row[1]),
         pmp=tuple(reply for row in seen for reply in row[2]),
@@ -533,7 +534,7 @@ def _look_at(address: str, ports: Sequence[int], options: WanOptions) -> tuple[C
         doors = knock(address, ports, options.location_paths, options.timeout, Deadline(_KNOCK + 3 * options.timeout))
         ipv6_doors = [Door(address, port, state) for port, state in wire.tcp_states(address, _IPV6_PORTS, options.timeout).items()] if six else []
         ssdp, pmp = datagrams.result()
-    answering = {door.port for door in (*doors, *ipv6_doors) if door.state in ("open", "closed")}
+    answering = {door.port for door in (*doors, *ipv6_doors) if door.state in ("open", "closed", "rejected")}
     return wire.contact(address, options.timeout / 2, answering), ssdp, pmp, doors, ipv6_doors
 
 

@@ -116,6 +116,7 @@ def contact(address: str, wait: float, open_or_closed: Collection[int] = ()) -> 
         wait: for how many seconds.
         open_or_closed: TCP ports of it that are known to have answered.
     """
+    tcp = bool(open_or_closed)
     by = [f"tcp {port}" for port in sorted(open_or_closed)[:1]]
     reply = ask(address, _UNUSED_PORT, b"", "control", wait)
     udp = reply.state in (REFUSED, ANSWERED)
@@ -123,7 +124,7 @@ def contact(address: str, wait: float, open_or_closed: Collection[int] = ()) -> 
         by.append("udp")
     if ping(address, wait):
         by.append("ping")
-    return Contact(address, tuple(by), udp)
+    return Contact(address, tuple(by), udp, tcp)
 
 
 def ping(address: str, wait: float) -> bool:
@@ -166,13 +167,14 @@ def _echo(version: int, mark: bytes) -> bytes:
 
 
 def tcp_states(address: str, ports: Sequence[int], timeout: float) -> dict[int, str]:
-    """Return the state of TCP ports, in the words of port_probe_info."""
+    """Return the state of TCP ports, in the words of port_probe_info; C(rejected_on_the_way) if another address says no."""
     states: dict[int, str] = {}
     if not ports:
         return states
 
     def sink(_key: int, outcome: engine.Outcome) -> None:
-        states[outcome.port] = outcome.state
+        elsewhere = outcome.state == "rejected" and (outcome.icmp is None or not _same(outcome.icmp.sender, address))
+        states[outcome.port] = "rejected_on_the_way" if elsewhere else outcome.state
 
     try:
         engine.Engine(engine.Options(timeout=timeout)).run(make_targets(address, ",".join(str(port) for port in ports), "tcp"), sink)

@@ -87,6 +87,11 @@ class Device:
             index = int(values["NewPortMappingIndex"])
             if self.options.table == "hides":
                 return 606, {}
+            if self.options.table == "breaks" and index:
+                time.sleep(60)
+            if self.options.table in ("endless", "breaks"):
+                row = {"NewRemoteHost": "", "NewExternalPort": str(10000 + index), "NewProtocol": "TCP", "NewInternalPort": "8000"}
+                return 0, {**row, "NewInternalClient": self.options.address, "NewEnabled": "1", "NewLeaseDuration": "600"}
             return (0, rows[index]) if index < len(rows) else (713, {})
         return 401, {}
 
@@ -222,7 +227,10 @@ def main() -> None:
     parser.add_argument("--more", type=int, default=0, help="how many other descriptions the answers to a search name")
     parser.add_argument("--slow", type=float, default=0, help="for how many seconds each answer takes once it was asked to write")
     parser.add_argument(
-        "--table", choices=["plain", "guards", "keeps", "lies", "hides", "sources", "any_source"], default="plain", help="how a gateway treats mappings"
+        "--table",
+        choices=["plain", "guards", "keeps", "lies", "hides", "sources", "any_source", "endless", "breaks"],
+        default="plain",
+        help="how a gateway treats mappings",
     )
     options = parser.parse_args()
     device = Device(options)

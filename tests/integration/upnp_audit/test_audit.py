@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import HOST, NEIGHBOUR, ROUTER
 from ansible_collections.homeserver.hardening.tests.integration.upnp_audit import homes
 from ansible_collections.homeserver.hardening.tests.integration.upnp_audit.homes import AuditedHome
@@ -393,6 +395,13 @@ def test_a_fake_gateway_that_hides_its_table(good: AuditedHome, tmp_path: Path) 
     check = by_id(result)["A9"]
     assert (check["status"], check["reason"]) == ("untested", "table_not_shown")
     assert {row["code"] for row in check["evidence"]["tables"] if row["gateway"] == NEIGHBOUR} == {606}
+
+
+@pytest.mark.parametrize("table", ["endless", "breaks"])
+def test_a_fake_gateway_whose_table_cannot_be_read_to_its_end(good: AuditedHome, tmp_path: Path, table: str) -> None:
+    good.fake(tmp_path / "log", "--igd", "--table", table, "--server", NEW)
+    check = by_id(good.audit(gateway=f"http://{NEIGHBOUR}:{FAKE_PORT}/desc.xml"))["A9"]
+    assert (check["status"], check["reason"]) == ("untested", "table_incomplete")
 
 
 def test_what_makes_no_sense_is_refused(good: AuditedHome) -> None:
