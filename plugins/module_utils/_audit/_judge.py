@@ -43,6 +43,7 @@ from ._model import (
 _NO_ANSWER = "no answer from this vantage"
 #: States of a probed port that are the host's or the vantage's own trouble and say nothing about the port.
 _NOTHING_LEARNT = ("no_route", "host_unreachable", "local_drop", "local_reject", "open_or_filtered", "error")
+_FIREWALL_OFF = 702
 _RANGE_BYPASS = re.compile(r"miniupnpd", re.IGNORECASE)
 
 
@@ -423,21 +424,50 @@ def _a11(view: LanView) -> Check:
     seen = view.pinholes
     evidence = seen.as_data()
     findings = []
-    if seen.firewall_enabled is False:
+    if seen.firewall_enabled is False or any(attempt.code == _FIREWALL_OFF for attempt in seen.attempts):
         findings.append(finding("ipv6_firewall_off", "high", gateway=view.gateway))
     if seen.port_22 == "granted":
         findings.append(finding("pinhole_for_ssh_granted", "high", address=seen.address, gateway=seen.gateway, left=seen.left))
+    findings += [
+        finding(
+            *{"low_port": ("low_pinhole_granted", "medium"), "third_party": ("third_party_pinhole_granted", "high")}[attempt.kind],
+            address=attempt.target,
+            port=attempt.port,
+            gateway=attempt.gateway,
+            left=attempt.left,
+        )
+        for attempt in seen.attempts
+        if attempt.state == ACCEPTED
+    ]
     if not seen.gateway or not seen.address:
         untested = [view.no_lan or "no_ipv6"]
-    elif seen.port_22 in ("published", "records_unreadable"):
-        untested = [seen.port_22]
-    elif seen.port_22 == "unclear" or (seen.pcp not in (ANSWERED, REFUSED) and not seen.port_22):
-        untested = ["no_answer"]
-    elif seen.pcp == ANSWERED and not seen.port_22:
-        untested = [_not_sent(view) or "no_answer"]
     else:
-        untested = []
-    return settle("A11", LAN, findings, untested, REFUSED if seen.port_22 == "refused" else "no_pcp_over_ipv6", evidence)
+        untested = [reason for reason in (_pcp_not_tested(view), *_upnp_pinholes_not_tested(view)) if reason]
+    refused = seen.port_22 == "refused" or any(attempt.state == REFUSED for attempt in seen.attempts)
+    return settle("A11", LAN, findings, untested, REFUSED if refused else "no_pcp_over_ipv6", evidence)
+
+
+def _pcp_not_tested(view: LanView) -> str:
+    seen = view.pinholes
+    if seen.port_22 in ("published", "records_unreadable"):
+        return seen.port_22
+    if seen.port_22 == "unclear" or (seen.pcp not in (ANSWERED, REFUSED) and not seen.port_22):
+        return "no_answer"
+    return _not_sent(view) or "no_answer" if seen.pcp == ANSWERED and not seen.port_22 else ""
+
+
+def _upnp_pinholes_not_tested(view: LanView) -> list[str]:
+    seen = view.pinholes
+    if seen.offered is None:
+        # What the router offers is not known, unless it offers nothing.
+        return [] if no_upnp(view) else ["no_description" if view.igds else "no_answer"]
+    if not seen.offered:
+        return []
+    if not seen.attempts:
+        # A router that says that it opens nothing is believed where nothing may be written.
+        return [] if seen.inbound_allowed is False and not seen.not_attempted else [_not_sent(view) or seen.not_attempted or "no_answer"]
+    unclear = [attempt.note or "router_cannot_open" for attempt in seen.attempts if attempt.state in (CANNOT, UNCLEAR) and attempt.code != _FIREWALL_OFF]
+    return [*unclear, seen.not_attempted]
 
 
 def _a12(view: LanView) -> Check:

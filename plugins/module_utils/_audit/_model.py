@@ -245,6 +245,31 @@ class Deletion:
 
 
 @dataclass(frozen=True)
+class PinholeAttempt:
+    """A pinhole that was asked for by UPnP in order to be refused, and its removal.
+
+    Attributes:
+        kind: C(low_port) of this host, or C(third_party) for another address of its network.
+        over: C(ipv6) or C(ipv4), which the router was asked over.
+        state, code, left, note: as in Attempt.
+    """
+
+    kind: str
+    gateway: str
+    target: str
+    port: int
+    over: str
+    state: str
+    code: int = 0
+    left: bool = False
+    note: str = ""
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the attempt as evidence."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Pinholes:
     """What opens the router's IPv6 firewall.
 
@@ -257,6 +282,9 @@ class Pinholes:
             or may do so; empty for not tried.
         result: PCP's result code for it.
         left: it could not be taken back.
+        offered: whether the router's description has WANIPv6FirewallControl; None if it was not read.
+        attempts: what came of asking for pinholes there.
+        not_attempted: why that was not asked.
     """
 
     address: str = ""
@@ -267,10 +295,13 @@ class Pinholes:
     port_22: str = ""
     result: int = -1
     left: bool = False
+    offered: bool | None = None
+    attempts: tuple[PinholeAttempt, ...] = ()
+    not_attempted: str = ""
 
     def as_data(self) -> dict[str, Any]:
         """Return it as evidence."""
-        return asdict(self)
+        return {**asdict(self), "attempts": [attempt.as_data() for attempt in self.attempts]}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import random
 import socket
@@ -18,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._address._classify import InvalidAddress, classify, is_publishable
-from .._address._interfaces import NetlinkError, Network, read_network
 from .._ownership import OwnershipError, host_id, make_tag
 from .._portmap import _http_client as http_client
 from .._portmap import _packets as packets
@@ -34,9 +34,10 @@ from .._portmap._records import Store
 from .._state import DEFAULT_DIRECTORY
 from . import _wire as wire
 from ._census import at, census
-from ._deadline import Deadline
-from ._document import IPV6_FIREWALL, MAPS_PORTS, NoDescriptionError, actions
+from ._deadline import Deadline, OutOfTimeError
+from ._document import IPV6_FIREWALL, MAPS_PORTS, NoDescriptionError, actions, read_device
 from ._doors import PATHS, PORTS, knock
+from ._ipv6 import Place, find_place
 from ._judge import devices_data, judge_lan, judge_wan
 from ._mappings import mappings_data
 from ._model import (
@@ -50,6 +51,7 @@ from ._model import (
     Door,
     Former,
     LanView,
+    PinholeAttempt,
     Pinholes,
     Reply,
     ServiceInfo,
@@ -57,7 +59,7 @@ from ._model import (
     Table,
     WanView,
 )
-from ._writes import LEASE, TARGET_OUTSIDE, Writer, pinhole, subscribe
+from ._writes import LEASE, TARGET_OUTSIDE, Writer, high_port, low_port, pinhole, pinhole_by_upnp, subscribe
 
 #: After so many seconds, and those for listening to answers, nothing more is begun from inside. The longest that can be begun is a mapping, and its
 #: taking back: half a minute with a router that answers just in time.
@@ -431,29 +433,86 @@ def _deletion(router: _Router, view: LanView, writing: bool, limit: Deadline) ->
 
 
 def _pinholes(view: LanView, interface: str, options: LanOptions, writing: bool, limit: Deadline) -> Pinholes:
-    firewall: dict[str, bool | None] = {"newfirewallenabled": None, "newinboundpinholeallowed": None}
-    for device in view.devices:
-        for service in device.services:
-            if device.default_gateway and service.control is not None and IPV6_FIREWALL.search(service.service_type):
-                try:
-                    answer = soap.call(service.control, service.service_type, "GetFirewallStatus", (), view.source, limit.wait(http_client.TIMEOUT))
-                except GatewayError:
-                    continue
-                for name in ("firewallenabled", "inboundpinholeallowed"):
-                    text = (answer.child_text(name) or answer.child_text(f"new{name}")).lower()
-                    firewall[f"new{name}"] = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text)
-    own, gateway, scope = _ipv6(interface)
-    seen = Pinholes(own, gateway, firewall["newfirewallenabled"], firewall["newinboundpinholeallowed"])
-    if not own or not gateway or limit.over:
+    place = find_place(interface)
+    routers = [device for device in view.devices if device.default_gateway and device.device_type and not device.elsewhere]
+    controls = [
+        (service.control, service.service_type, device)
+        for device in routers
+        for service in device.services
+        if service.control is not None and IPV6_FIREWALL.search(service.service_type)
+    ]
+    seen = Pinholes(place.address, place.gateway, offered=bool(controls) if routers else None)
+    for control, service_type, _device in controls:
+        source = place.address if ":" in control.host else view.source
+        with contextlib.suppress(GatewayError):
+            answer = soap.call(control, service_type, "GetFirewallStatus", (), source, limit.wait(http_client.TIMEOUT))
+            enabled, allowed = (_switch(answer, name) for name in ("firewallenabled", "inboundpinholeallowed"))
+            seen = replace(seen, firewall_enabled=enabled, inbound_allowed=allowed)
+    if not place.address or not place.gateway or limit.over:
         return seen
-    seen = replace(seen, pcp=wire.ask(gateway, packets.PORT, packets.pcp_announce_request(own), "pcp", options.timeout, own, scope, one_will_do=True).state)
-    if not writing or seen.pcp != ANSWERED or limit.over:
+    announce = packets.pcp_announce_request(place.address)
+    wait = min(options.timeout, _UNICAST)
+    seen = replace(seen, pcp=wire.ask(place.gateway, packets.PORT, announce, "pcp", wait, place.address, place.scope, one_will_do=True).state)
+    if not writing:
         return seen
-    kept = _published_22(options.state_dir)
-    if kept:
-        return replace(seen, port_22=kept)
-    state, result, left = pinhole(gateway, scope, own, 22, options.timeout)
-    return replace(seen, port_22=state, result=result, left=left)
+    if seen.pcp == ANSWERED and not limit.over:
+        kept = _published_22(options.state_dir)
+        state, result, left = (kept, -1, False) if kept else pinhole(place.gateway, place.scope, place.address, 22)
+        seen = replace(seen, port_22=state, result=result, left=left)
+    if not controls:
+        return seen
+    attempts, missing = _pinholes_by_upnp(view, place, controls, limit)
+    return replace(seen, attempts=tuple(attempts), not_attempted=missing)
+
+
+def _switch(answer: Node, name: str) -> bool | None:
+    text = (answer.child_text(name) or answer.child_text(f"new{name}")).lower()
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text)
+
+
+def _pinholes_by_upnp(
+    view: LanView, place: Place, controls: Sequence[tuple[http_client.Url, str, Device]], limit: Deadline
+) -> tuple[list[PinholeAttempt], str]:
+    """Ask for what should be refused, over IPv6, because there the router sees who asks. Return why it was not asked, if so."""
+    found: tuple[http_client.Url, str] | None = next(((control, kind) for control, kind, _device in controls if ":" in control.host), None)
+    if found is None:
+        found, problem = _control_over_ipv6(place, controls[0][2], limit)
+        if problem:
+            return [], problem
+    # Where it is not served over IPv6 at all, what it says over IPv4 is all that it says.
+    control, service_type = found or controls[0][:2]
+    over, source = ("ipv6", place.address) if ":" in control.host else ("ipv4", view.source)
+    wanted = [("low_port", place.address, low_port(view.listening or ())), ("third_party", place.unused(), high_port())]
+    attempts: list[PinholeAttempt] = []
+    for kind, target, port in wanted:
+        if limit.over:
+            return attempts, "out_of_time"
+        if not target:
+            return attempts, "no_unused_address"
+        attempts.append(
+            pinhole_by_upnp(
+                lambda action, arguments, timeout: soap.call(control, service_type, action, arguments, source, timeout),
+                *(kind, control.host.partition("%")[0], target, port, over),
+            )
+        )
+    return attempts, ""
+
+
+def _control_over_ipv6(place: Place, device: Device, limit: Deadline) -> tuple[tuple[http_client.Url, str] | None, str]:
+    """Return the service at the router's IPv6 address, or why that is not known. Nothing of both means that nothing is served there."""
+    try:
+        known = http_client.parse_url(device.location)
+        url = place.url(place.gateway, known.port, known.path)
+        reply = http_client.get(url, place.address, limit.wait(http_client.TIMEOUT))
+        _kind, _product, services = read_device(reply.body, url)
+    except OutOfTimeError:
+        return None, "out_of_time"
+    except GatewayError as error:
+        return None, "" if isinstance(error.__cause__, ConnectionRefusedError) else "no_ipv6_control"
+    except NoDescriptionError:
+        return None, "no_ipv6_control"
+    found = [(one.control, one.service_type) for one in services if one.control is not None and IPV6_FIREWALL.search(one.service_type)]
+    return (found[0], "") if found else (None, "no_ipv6_control")
 
 
 def _published_22(state_dir: str) -> str:
@@ -463,30 +522,6 @@ def _published_22(state_dir: str) -> str:
     except GatewayError:
         return "records_unreadable"
     return "published" if any(22 in (record.internal_port, record.external_port) for record in records) else ""
-
-
-def _ipv6(interface: str, network: Network | None = None) -> tuple[str, str, int]:
-    """Return this host's lasting IPv6 address on an interface, its router there, and the interface's number."""
-    try:
-        network = network or read_network()
-        scope = socket.if_nametoindex(interface)
-    except (NetlinkError, OSError):
-        return "", "", 0
-    routes = [route.gateway for route in network.default_routes if route.family == "ipv6" and route.interface == interface and route.gateway]
-    own = [
-        address
-        for address in network.addresses
-        if address.name == interface and address.family == "ipv6" and not address.temporary and not address.deprecated and not address.tentative
-    ]
-    own = [address for address in own if _routable(address.address)]
-    own.sort(key=lambda address: (not address.publish_candidate, address.dynamic, address.address))
-    gateway = routes[0] if routes else ""
-    return own[0].address if own else "", gateway, scope if gateway.lower().startswith("fe80") else 0
-
-
-def _routable(text: str) -> bool:
-    address = ipaddress.IPv6Address(text)
-    return not (address.is_link_local or address.is_loopback or address in ipaddress.IPv6Network("fc00::/7"))
 
 
 def _left(view: LanView) -> list[dict[str, Any]]:
@@ -502,6 +537,11 @@ def _left(view: LanView) -> list[dict[str, Any]]:
         if attempt.left
     ]
     rows += [{"what": "subscription", "address": row.address, "detail": row.url, "ends_in": 60} for row in view.subscriptions if row.left]
+    rows += [
+        {"what": "pinhole", "address": attempt.gateway, "detail": f"tcp {attempt.port} of {attempt.target}", "ends_in": LEASE}
+        for attempt in view.pinholes.attempts
+        if attempt.left
+    ]
     if view.pinholes.left:
         rows.append({"what": "pinhole", "address": view.pinholes.gateway, "detail": f"tcp 22 of {view.pinholes.address}", "ends_in": LEASE})
     return rows

@@ -19,6 +19,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from .._portmap import _http_client as http_client
 from .._portmap import _packets as packets
@@ -26,10 +27,11 @@ from .._portmap._document import Node
 from .._portmap._errors import GatewayError, ProtocolError
 from .._portmap._model import TCP, Entry
 from ._deadline import Clock, Deadline
-from ._model import ACCEPTED, CANNOT, REFUSED, UNCLEAR, Attempt, Device, Subscription, Table
+from ._model import ACCEPTED, CANNOT, REFUSED, UNCLEAR, Attempt, Device, PinholeAttempt, Subscription, Table
 
-#: Nobody has these addresses (RFC 5737).
+#: Nobody has these addresses (RFC 5737, RFC 3849).
 SOURCE_OUTSIDE = "203.0.113.1"
+SOURCE_OUTSIDE_6 = "2001:db8:ffff::1"
 TARGET_OUTSIDE = "198.51.100.1"
 LEASE = 120
 _CALLBACK = f"<http://{SOURCE_OUTSIDE}:9/>"
@@ -37,10 +39,13 @@ _CALLBACK = f"<http://{SOURCE_OUTSIDE}:9/>"
 #: Refusals that are about the target or the port. Everything else is about the router's own state or about how it was asked.
 _REFUSALS = (600, 601, 606, 718)
 _REMOTE_HOST_WILDCARD_ONLY = 726
+_PINHOLE_REFUSALS = (606, 703)
+_NO_PINHOLE = 704
 _NO_ENTRY = (713, 714, 730)
 _NO_SUCH_ACTION = (401, 602)
 _LOW_PORTS = (1023, 1021, 1019, 1015, 1009, 1006)
 _TRIES = 4
+_PINHOLE_TRIES = 3
 
 #: For finding a free port, and for asking for the mapping. A router that takes longer to answer is not asked to write.
 _FREE, _ADD = 4.0, 3.0
@@ -245,17 +250,68 @@ def _unsubscribe(url: http_client.Url, sid: str, source: str) -> bool:
         return False
 
 
-def pinhole(gateway: str, scope: int, client: str, port: int, wait: float, nonce: bytes | None = None) -> tuple[str, int, bool]:
+def pinhole(gateway: str, scope: int, client: str, port: int, nonce: bytes | None = None) -> tuple[str, int, bool]:
     """Ask by PCP for a pinhole to a port of this host and take it back: what came of it, the result code, and whether it is left."""
     nonce = nonce or os.urandom(12)
-    answer = _pcp(gateway, scope, client, packets.pcp_map_request(client, TCP, port, port, LEASE, nonce, packets.PREFER_FAILURE), wait)
+    answer = _pcp(gateway, scope, client, packets.pcp_map_request(client, TCP, port, port, LEASE, nonce, packets.PREFER_FAILURE), _ADD)
     if answer is not None and answer.result:
         return "refused", answer.result, False
     # Without an answer it may have been made all the same.
-    back = _pcp(gateway, scope, client, packets.pcp_map_request(client, TCP, port, 0, 0, nonce), wait)
-    if answer is None:
-        return "unclear", -1, False
-    return "granted", 0, back is None or back.result != 0
+    back = _pcp(gateway, scope, client, packets.pcp_map_request(client, TCP, port, 0, 0, nonce), _BACK_ANSWER)
+    left = back is None or back.result != 0
+    return ("unclear", -1, left) if answer is None else ("granted", 0, left)
+
+
+def low_port(listening: Collection[tuple[str, int]]) -> int:
+    """Return a low port on which nothing listens."""
+    return next((port for port in _LOW_PORTS if (TCP, port) not in listening), _LOW_PORTS[0])
+
+
+def high_port() -> int:
+    """Return some port that is not a low one."""
+    return random.randint(50000, 65000)
+
+
+def pinhole_by_upnp(call: Call, kind: str, gateway: str, target: str, port: int, over: str) -> PinholeAttempt:
+    """Ask for a pinhole by WANIPv6FirewallControl, for a source that nobody has, and take it back."""
+    made = PinholeAttempt(kind, gateway, target, port, over, UNCLEAR)
+    arguments = [
+        ("RemoteHost", SOURCE_OUTSIDE_6),
+        ("RemotePort", "0"),
+        ("InternalClient", target),
+        ("InternalPort", str(port)),
+        ("Protocol", "6"),
+        ("LeaseTime", str(LEASE)),
+    ]
+    # Without an answer it may have been made, and only the answer names it: asked again for the same, a router names the one that it has.
+    for wait in (_ADD, _BACK_ANSWER):
+        try:
+            number = call("AddPinhole", arguments, wait).child_text("uniqueid")
+        except ProtocolError as error:
+            return replace(made, state=REFUSED if error.code in _PINHOLE_REFUSALS else CANNOT, code=error.code)
+        except GatewayError:
+            continue
+        return replace(made, state=ACCEPTED, left=not (number and _remove_pinhole(call, number)))
+    return replace(made, left=True, note="no_answer")
+
+
+def _remove_pinhole(call: Call, number: str) -> bool:
+    """Remove a pinhole, and see that it is gone."""
+    for _index in range(_PINHOLE_TRIES):
+        try:
+            call("DeletePinhole", [("UniqueID", number)], _BACK_ANSWER)
+        except ProtocolError as error:
+            # What an earlier request, of which the answer was lost, has removed.
+            return error.code == _NO_PINHOLE
+        except GatewayError:
+            continue
+        try:
+            call("GetPinholePackets", [("UniqueID", number)], _BACK_ANSWER)
+        except GatewayError:
+            # An error is the answer of whoever has no such pinhole; nothing is no reason to doubt the removal.
+            return True
+        return False
+    return False
 
 
 def _pcp(gateway: str, scope: int, client: str, request: bytes, wait: float) -> packets.Answer | None:

@@ -33,7 +33,7 @@ def vulnerable(_vulnerable: homes.AuditedHome) -> homes.AuditedHome:
 @pytest.fixture
 def good(_good: homes.AuditedHome) -> Iterator[homes.AuditedHome]:
     """The router that is set up well, with nothing mapped, and no fake device beside it."""
-    _good.daemon(homes.GOOD)
+    _good.daemon(homes.GOOD, pcp_over_ipv6=False)
     try:
         yield _good
     finally:

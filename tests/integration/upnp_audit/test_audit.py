@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def test_the_well_configured_router(good: AuditedHome) -> None:
         "A3": ("ok", "silent"),
         **dict.fromkeys(("A4", "A5", "A6", "A7"), ("ok", "refused")),
         "A9": ("ok", "nothing_against_it"),
-        "A11": ("ok", "no_pcp_over_ipv6"),
+        "A11": ("ok", "refused"),
         "A13": ("ok", "one_gateway"),
         "A14": ("ok", "refused"),
     }
@@ -144,6 +145,40 @@ def test_the_well_configured_router(good: AuditedHome) -> None:
     assert names(checks["A8"]) <= {"version_older_than_fix"}
     assert result["left"] == []
     assert sorted(good.forwards()) == sorted(before)
+
+
+def test_the_well_configured_router_refuses_pinholes(good: AuditedHome) -> None:
+    """Each way is asked: PCP, which the packet filter refuses, and UPnP over IPv6, where the router sees who asks."""
+    check = by_id(good.audit(active=True))["A11"]
+    assert (check["status"], check["reason"]) == ("ok", "refused")
+    assert (check["evidence"]["pcp"], check["evidence"]["inbound_allowed"]) == ("refused", True)
+    attempts = [(row["kind"], row["over"], row["state"], row["code"], row["port"] < 1024) for row in check["evidence"]["attempts"]]
+    assert attempts == [("low_port", "ipv6", "refused", 606, True), ("third_party", "ipv6", "refused", 606, False)]
+    assert check["evidence"]["attempts"][0]["target"] == homes.HOST6
+    # Nobody tried: then it is not known, since the router says that it opens pinholes.
+    for options, reason in (({}, "not_active"), ({"active": True, "check_mode": True}, "check_mode")):
+        check = by_id(good.audit(**options))["A11"]
+        assert (check["status"], check["reason"]) == ("untested", reason)
+
+
+def test_what_upnp_grants_over_ipv6_is_true(good: AuditedHome) -> None:
+    """The same question for a port that it may open is granted, so that the refusal is about the port; and it is taken back."""
+    call = "from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _http_client, _soap\n"
+    call += "from ansible_collections.homeserver.hardening.plugins.module_utils._audit._writes import pinhole_by_upnp\n"
+    call += "url = _http_client.Url(sys.argv[1], 5555, '/ctl/IP6FCtl')\n"
+    call += "kind = 'urn:schemas-upnp-org:service:WANIPv6FirewallControl:1'\n"
+    call += "ask = lambda action, values, wait: _soap.call(url, kind, action, values, sys.argv[2], wait)\n"
+    call += "print(json.dumps(pinhole_by_upnp(ask, 'low_port', sys.argv[1], sys.argv[2], int(sys.argv[3]), 'ipv6').as_data()))\n"
+    made = json.loads(good.run(good.host, sys.executable, "-c", "import json, sys\n" + call, homes.ROUTER6, homes.HOST6, "40000"))
+    assert (made["state"], made["left"]) == ("accepted", False)
+    assert good.forwards() == []
+
+
+def test_the_well_configured_router_without_ipv6(good: AuditedHome) -> None:
+    good.daemon(homes.GOOD_IPV4, pcp_over_ipv6=False)
+    check = by_id(good.audit(active=True))["A11"]
+    assert (check["status"], check["reason"]) == ("ok", "refused")
+    assert {(row["over"], row["code"]) for row in check["evidence"]["attempts"]} == {("ipv4", 606)}
 
 
 def test_what_the_range_action_does_is_true(good: AuditedHome) -> None:

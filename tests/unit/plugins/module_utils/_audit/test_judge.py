@@ -20,6 +20,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._audit._model
     Door,
     Former,
     LanView,
+    PinholeAttempt,
     Pinholes,
     Reply,
     ServiceInfo,
@@ -60,7 +61,7 @@ GOOD = LanView(
     attempts=tuple(Attempt(kind, ROUTER, "x", 50000, "refused", 606) for kind in ("third_party", "outside", "router", "loopback", "low_port")),
     subscriptions=(Subscription(ROUTER, f"http://{ROUTER}:5000/evt", 412),),
     deletions=(Deletion(ROUTER, "Acme router", False, False, 401),),
-    pinholes=Pinholes("2001:db8::10", "fe80::1", True, False, "refused"),
+    pinholes=Pinholes("2001:db8::10", "fe80::1", True, False, "refused", offered=True),
     listening=frozenset({("tcp", 443)}),
     former=(Former("tcp", 8443),),
     probes=({"address": HOME, "protocol": "tcp", "port": 8443, "state": "filtered"}, {"address": HOME, "protocol": "tcp", "port": 22, "state": "closed"}),
@@ -105,9 +106,25 @@ def other_attempts(**changed: Any) -> LanView:
 PASSIVE = replace(GOOD, active=False, attempts=(), subscriptions=())
 UNDER_CHECK = replace(GOOD, check_mode=True, attempts=(), subscriptions=())
 NOBODY = LanView(active=True, source=HOST, gateway=ROUTER, gateway_ssdp="silent", inside=(Reply(ROUTER, "natpmp", "silent"),))
-PCP6 = Pinholes("2001:db8::10", "fe80::1", True, True, "answered")
+PCP6 = Pinholes("2001:db8::10", "fe80::1", True, False, "answered", offered=True)
+PINHOLES = Pinholes(
+    "2001:db8::10",
+    "fe80::1",
+    True,
+    True,
+    "refused",
+    offered=True,
+    attempts=tuple(PinholeAttempt(kind, "fe80::1", "2001:db8::10", 1023, "ipv6", "refused", 606) for kind in ("low_port", "third_party")),
+)
+UNKNOWN = replace(PINHOLES, inbound_allowed=None, attempts=())
 TWO = replace(GATEWAY, address=OTHER, location=f"http://{OTHER}:1/d.xml", default_gateway=False)
 ELSEWHERE = replace(SPEAKER, location="http://203.0.113.9/d.xml", elsewhere=True, device_type="", problem="names another host")
+
+
+def pinholes(index: int, **changed: Any) -> LanView:
+    attempts = [replace(attempt, **changed) if number == index else attempt for number, attempt in enumerate(PINHOLES.attempts)]
+    return replace(GOOD, pinholes=replace(PINHOLES, attempts=tuple(attempts)))
+
 
 LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     # what, check, view, status, reason, severity
@@ -267,6 +284,29 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     ("check mode", "A11", replace(UNDER_CHECK, pinholes=PCP6), "untested", "check_mode", "info"),
     ("silent", "A11", replace(GOOD, pinholes=replace(PCP6, pcp="silent")), "untested", "no_answer", "info"),
     ("published", "A11", replace(GOOD, pinholes=replace(PCP6, port_22="published")), "untested", "published", "info"),
+    ("UPnP refuses pinholes", "A11", replace(GOOD, pinholes=PINHOLES), "ok", "refused", "info"),
+    ("a low pinhole", "A11", pinholes(0, state="accepted", code=0), "finding", "low_pinhole_granted", "medium"),
+    ("a pinhole for another", "A11", pinholes(1, state="accepted", code=0), "finding", "third_party_pinhole_granted", "high"),
+    ("the firewall is off, it says", "A11", pinholes(0, state="cannot", code=702), "finding", "ipv6_firewall_off", "high"),
+    ("no room for a pinhole", "A11", pinholes(0, state="cannot", code=701), "untested", "router_cannot_open", "info"),
+    ("no answer about a pinhole", "A11", pinholes(0, state="unclear", code=0, note="no_answer"), "untested", "no_answer", "info"),
+    (
+        "the second was not asked",
+        "A11",
+        replace(GOOD, pinholes=replace(PINHOLES, attempts=PINHOLES.attempts[:1], not_attempted="out_of_time")),
+        "untested",
+        "out_of_time",
+        "info",
+    ),
+    ("pinholes are allowed, and nobody tried", "A11", replace(PASSIVE, pinholes=replace(PINHOLES, attempts=())), "untested", "not_active", "info"),
+    ("pinholes may be allowed, and nobody tried", "A11", replace(PASSIVE, pinholes=UNKNOWN), "untested", "not_active", "info"),
+    ("pinholes are allowed, under check mode", "A11", replace(UNDER_CHECK, pinholes=replace(PINHOLES, attempts=())), "untested", "check_mode", "info"),
+    ("pinholes are not allowed, it says", "A11", replace(PASSIVE, pinholes=replace(UNKNOWN, inbound_allowed=False)), "ok", "no_pcp_over_ipv6", "info"),
+    ("no control over IPv6", "A11", replace(GOOD, pinholes=replace(UNKNOWN, not_attempted="no_ipv6_control")), "untested", "no_ipv6_control", "info"),
+    ("it has no such service", "A11", replace(GOOD, pinholes=replace(UNKNOWN, offered=False)), "ok", "no_pcp_over_ipv6", "info"),
+    ("its description was not read", "A11", replace(GOOD, pinholes=replace(UNKNOWN, offered=None)), "untested", "no_description", "info"),
+    ("it was not heard", "A11", replace(NOBODY, pinholes=replace(UNKNOWN, offered=None)), "untested", "no_answer", "info"),
+    ("UPnP is off", "A11", replace(OFF, pinholes=replace(UNKNOWN, offered=None)), "ok", "no_pcp_over_ipv6", "info"),
     ("no IPv6", "A11", replace(GOOD, pinholes=Pinholes()), "untested", "no_ipv6", "info"),
     ("filtered", "A12", GOOD, "ok", "closed", "info"),
     ("open", "A12", replace(GOOD, probes=({**GOOD.probes[0], "state": "open"},)), "finding", "port_still_open", "high"),

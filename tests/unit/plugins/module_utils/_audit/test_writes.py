@@ -12,7 +12,14 @@ import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._audit._deadline import Deadline, OutOfTimeError
 from ansible_collections.homeserver.hardening.plugins.module_utils._audit._model import Table
-from ansible_collections.homeserver.hardening.plugins.module_utils._audit._writes import LEASE, SOURCE_OUTSIDE, Writer
+from ansible_collections.homeserver.hardening.plugins.module_utils._audit._writes import (
+    LEASE,
+    SOURCE_OUTSIDE,
+    SOURCE_OUTSIDE_6,
+    Writer,
+    low_port,
+    pinhole_by_upnp,
+)
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._document import Node
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import AnswerError, ProtocolError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Entry
@@ -235,3 +242,64 @@ def test_the_range_action_of_a_router_that_does_not_answer() -> None:
     router = Router(delay=60)
     assert router.writer().range_action() == (None, 0)
     assert "DeletePortMappingRange" not in router.actions()
+
+
+@dataclass
+class Firewall:
+    """A router's WANIPv6FirewallControl in memory."""
+
+    refuses: dict[str, int] = field(default_factory=dict)
+    #: The requests, by number from 0, of which the answer is lost.
+    loses: tuple[int, ...] = ()
+    #: It says yes and removes nothing.
+    keeps: bool = False
+    pinholes: dict[str, dict[str, str]] = field(default_factory=dict)
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def call(self, action: str, arguments: Sequence[tuple[str, str]], timeout: float) -> Node:
+        assert 0 < timeout <= 5
+        values = dict(arguments)
+        self.asked.append((action, values))
+        if action in self.refuses:
+            raise ProtocolError(action, self.refuses[action], "")
+        answer = Node("answer")
+        if action == "AddPinhole":
+            number = next((number for number, made in self.pinholes.items() if made == values), str(len(self.asked)))
+            self.pinholes[number] = values
+            answer.children.append(Node("uniqueid", number))
+        elif values["UniqueID"] not in self.pinholes:
+            raise ProtocolError(action, 704, "")
+        elif action == "DeletePinhole" and not self.keeps:
+            del self.pinholes[values["UniqueID"]]
+        if len(self.asked) - 1 in self.loses:
+            raise AnswerError("no answer")
+        return answer
+
+
+PINHOLE_CASES: list[tuple[str, Firewall, str, int, bool, int]] = [
+    # what, router, state, code, left, pinholes that it holds afterwards
+    ("granted", Firewall(), "accepted", 0, False, 0),
+    ("refused", Firewall(refuses={"AddPinhole": 606}), "refused", 606, False, 0),
+    ("not allowed", Firewall(refuses={"AddPinhole": 703}), "refused", 703, False, 0),
+    ("full", Firewall(refuses={"AddPinhole": 701}), "cannot", 701, False, 0),
+    ("the answer is lost", Firewall(loses=(0,)), "accepted", 0, False, 0),
+    ("the answer to the removal is lost", Firewall(loses=(1,)), "accepted", 0, False, 0),
+    ("no answer at all", Firewall(loses=(0, 1)), "unclear", 0, True, 1),
+    ("says that it removed it", Firewall(keeps=True), "accepted", 0, True, 1),
+    ("does not remove it", Firewall(refuses={"DeletePinhole": 606}), "accepted", 0, True, 1),
+]
+
+
+@pytest.mark.parametrize(("what", "router", "state", "code", "left", "held"), PINHOLE_CASES, ids=[row[0] for row in PINHOLE_CASES])
+def test_a_pinhole(what: str, router: Firewall, state: str, code: int, left: bool, held: int) -> None:
+    attempt = pinhole_by_upnp(router.call, "low_port", "fe80::1", "2001:db8::10", 1023, "ipv6")
+    assert (attempt.state, attempt.code, attempt.left) == (state, code, left), what
+    assert len(router.pinholes) == held
+    values = router.asked[0][1]
+    assert (values["RemoteHost"], values["InternalClient"], values["InternalPort"], values["Protocol"]) == (SOURCE_OUTSIDE_6, "2001:db8::10", "1023", "6")
+    assert int(values["LeaseTime"]) == LEASE
+
+
+def test_a_low_port_on_which_nothing_listens() -> None:
+    assert low_port(()) == 1023
+    assert low_port({("tcp", 1023), ("udp", 1021)}) == 1021
