@@ -373,7 +373,8 @@ location_paths:
   elements: str
   sample: [/rootDesc.xml]
 left:
-  description: What O(active) could not take back. Empty if all is as before.
+  description:
+    - What O(active) could not take back, and what may have been made by a device that did not answer. Empty if all is as before.
   returned: success
   type: list
   elements: dict
@@ -394,7 +395,7 @@ left:
       returned: success
       sample: tcp 50123 to 192.0.2.99:50123
     ends_in:
-      description: After how many seconds it ends by itself, if the device keeps its word.
+      description: After how many seconds it ends by itself, if the device keeps its word. V(0) if it does not.
       type: int
       returned: success
       sample: 120
@@ -466,7 +467,8 @@ def main():
     except PortmapError as error:
         module.fail_json(msg=str(error))
     for row in result["left"]:
-        module.warn(f"{row['what']} {row['detail']} on {row['address']} could not be taken back; it should end by itself in {row['ends_in']} s")
+        end = f"it should end by itself in {row['ends_in']} s" if row["ends_in"] else "it does not end by itself: restart the device"
+        module.warn(f"{row['what']} {row['detail']} on {row['address']} could not be taken back, or may be there; {end}")
     module.exit_json(changed=False, **result)
 
 

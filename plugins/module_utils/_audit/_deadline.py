@@ -15,6 +15,7 @@ from .._portmap._errors import AnswerError
 
 #: Less is no time to answer in.
 _TOO_LITTLE = 0.02
+_ALMOST = 0.95
 
 Clock = Callable[[], float]
 
@@ -54,3 +55,8 @@ class Deadline:
     def part(self, seconds: float) -> Deadline:
         """Return a deadline that is so far away, and no later than this one."""
         return Deadline(min(seconds, self.left), self._clock)
+
+
+def is_silence(start: float, waited: float) -> bool:
+    """Whether an error that was noticed now comes of waiting in vain, and not of an answer that cannot be used."""
+    return time.monotonic() - start >= waited * _ALMOST

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from .._portmap import _http_client as http_client
 from .._portmap import _soap as soap
 from .._portmap._errors import GatewayError, ProtocolError
-from ._deadline import Deadline, OutOfTimeError
+from ._deadline import Deadline, OutOfTimeError, is_silence
 from ._document import MAPS_PORTS, NoDescriptionError, read_device
 from ._model import Door
 from ._wire import tcp_states
@@ -24,8 +24,6 @@ from ._wire import tcp_states
 PORTS = (49152, 5000, 2869, 1780, 5431, 52869, 37215, 49000, 2189)
 PATHS = ("/rootDesc.xml", "/igd.xml", "/gatedesc.xml", "/igddesc.xml", "/description.xml", "/dyndev/uuid", "/")
 _THREADS = 8
-#: An error after this part of the time is silence.
-_ALMOST = 0.95
 
 
 def knock(address: str, ports: Sequence[int], paths: Sequence[str], timeout: float, limit: Deadline, source: str | None = None) -> list[Door]:
@@ -50,7 +48,7 @@ def _enter(address: str, port: int, state: str, paths: Sequence[str], timeout: f
             http = "silent"
             break
         except GatewayError:
-            if time.monotonic() - start >= _ALMOST * timeout or limit.over:
+            if is_silence(start, timeout) or limit.over:
                 http = "silent"
                 break
             # Something else than HTTP, or a redirect.

@@ -209,7 +209,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Subscription:
-    """An attempt to have a device send its events to a host outside."""
+    """An attempt to have a device send its events to a host outside.
+
+    Attributes:
+        status: the HTTP status; None without an answer.
+        left: it could not be ended, or it may have been made by a device that did not answer.
+        ends_in: when it ends by itself, by the device's word; 0 for never.
+    """
 
     address: str
     url: str
@@ -217,6 +223,7 @@ class Subscription:
     granted: bool = False
     left: bool = False
     note: str = ""
+    ends_in: int = 0
 
     def as_data(self) -> dict[str, Any]:
         """Return the attempt as evidence."""

@@ -536,7 +536,7 @@ def _left(view: LanView) -> list[dict[str, Any]]:
         for attempt in view.attempts
         if attempt.left
     ]
-    rows += [{"what": "subscription", "address": row.address, "detail": row.url, "ends_in": 60} for row in view.subscriptions if row.left]
+    rows += [{"what": "subscription", "address": row.address, "detail": row.url, "ends_in": row.ends_in} for row in view.subscriptions if row.left]
     rows += [
         {"what": "pinhole", "address": attempt.gateway, "detail": f"tcp {attempt.port} of {attempt.target}", "ends_in": LEASE}
         for attempt in view.pinholes.attempts

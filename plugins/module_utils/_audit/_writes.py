@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import socket
 import struct
 import time
@@ -26,7 +27,7 @@ from .._portmap import _packets as packets
 from .._portmap._document import Node
 from .._portmap._errors import GatewayError, ProtocolError
 from .._portmap._model import TCP, Entry
-from ._deadline import Clock, Deadline
+from ._deadline import Clock, Deadline, is_silence
 from ._model import ACCEPTED, CANNOT, REFUSED, UNCLEAR, Attempt, Device, PinholeAttempt, Subscription, Table
 
 #: Nobody has these addresses (RFC 5737, RFC 3849).
@@ -34,6 +35,7 @@ SOURCE_OUTSIDE = "203.0.113.1"
 SOURCE_OUTSIDE_6 = "2001:db8:ffff::1"
 TARGET_OUTSIDE = "198.51.100.1"
 LEASE = 120
+_SUBSCRIPTION = 60
 _CALLBACK = f"<http://{SOURCE_OUTSIDE}:9/>"
 
 #: Refusals that are about the target or the port. Everything else is about the router's own state or about how it was asked.
@@ -46,6 +48,7 @@ _NO_SUCH_ACTION = (401, 602)
 _LOW_PORTS = (1023, 1021, 1019, 1015, 1009, 1006)
 _TRIES = 4
 _PINHOLE_TRIES = 3
+_UNSUBSCRIBE_TRIES = 2
 
 #: For finding a free port, and for asking for the mapping. A router that takes longer to answer is not asked to write.
 _FREE, _ADD = 4.0, 3.0
@@ -224,30 +227,45 @@ def _range(port: int) -> list[tuple[str, str]]:
     return [("NewStartPort", str(port)), ("NewEndPort", str(port)), ("NewProtocol", "TCP"), ("NewManage", "1")]
 
 
-def subscribe(device: Device, source: str, limit: Deadline) -> list[Subscription]:
+def subscribe(device: Device, source: str | None, limit: Deadline) -> list[Subscription]:
     """Ask each service of a device to send its events to a documentation address, and end at once what it grants."""
-    rows = []
-    for url in dict.fromkeys(service.event for service in device.services if service.event is not None):
-        if limit.over:
-            rows.append(Subscription(device.address, str(url), None, note="out_of_time"))
-            continue
-        try:
-            reply = http_client.request("SUBSCRIBE", url, {"CALLBACK": _CALLBACK, "NT": "upnp:event", "TIMEOUT": "Second-60"}, source)
-        except GatewayError:
-            rows.append(Subscription(device.address, str(url), None))
-            continue
-        sid = reply.headers.get("sid", "")
-        granted = reply.status == 200 and bool(sid)
-        rows.append(Subscription(device.address, str(url), reply.status, granted, granted and not _unsubscribe(url, sid, source)))
-    return rows
+    urls = dict.fromkeys(service.event for service in device.services if service.event is not None)
+    return [_subscribe(device.address, url, source, limit) for url in urls]
 
 
-def _unsubscribe(url: http_client.Url, sid: str, source: str) -> bool:
+def _subscribe(address: str, url: http_client.Url, source: str | None, limit: Deadline) -> Subscription:
+    made = Subscription(address, str(url), None, ends_in=_SUBSCRIPTION)
+    if limit.over:
+        return replace(made, note="out_of_time")
+    start = time.monotonic()
+    headers = {"CALLBACK": _CALLBACK, "NT": "upnp:event", "TIMEOUT": f"Second-{_SUBSCRIPTION}"}
     try:
-        # 412: it does not know the subscription any more.
-        return http_client.request("UNSUBSCRIBE", url, {"SID": sid}, source).status in (200, 412)
-    except GatewayError:
-        return False
+        reply = http_client.request("SUBSCRIBE", url, headers, source, _ADD)
+    except GatewayError as error:
+        # Whoever took the request and did not answer may have it; without a name it cannot be ended.
+        broken = isinstance(error.__cause__, (ConnectionResetError, BrokenPipeError))
+        return replace(made, left=broken or is_silence(start, _ADD))
+    sid = reply.headers.get("sid", "")
+    if reply.status != 200:
+        return replace(made, status=reply.status)
+    made = replace(made, status=200, granted=bool(sid), ends_in=_granted(reply.headers.get("timeout", "")))
+    return replace(made, left=not (sid and _unsubscribe(url, sid, source)))
+
+
+def _unsubscribe(url: http_client.Url, sid: str, source: str | None) -> bool:
+    for _index in range(_UNSUBSCRIBE_TRIES):
+        try:
+            # 412: it does not know the subscription any more.
+            return http_client.request("UNSUBSCRIBE", url, {"SID": sid}, source, _BACK_ANSWER).status in (200, 412)
+        except GatewayError:
+            continue
+    return False
+
+
+def _granted(text: str) -> int:
+    """Return for how many seconds a subscription was granted, 0 for ever; as asked for where a device does not say."""
+    found = re.match(r"second-(?:([0-9]{1,9})|infinite)\Z", text, re.IGNORECASE)
+    return int(found.group(1) or 0) if found else _SUBSCRIPTION
 
 
 def pinhole(gateway: str, scope: int, client: str, port: int, nonce: bytes | None = None) -> tuple[str, int, bool]:

@@ -144,7 +144,9 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
 
         def do_SUBSCRIBE(self) -> None:
             callback = self.headers.get("CALLBACK", "")
-            self.seen("SUBSCRIBE", callback=callback)
+            self.seen("SUBSCRIBE", callback=callback, timeout=self.headers.get("TIMEOUT"), kind=self.headers.get("NT"))
+            if device.options.subscribe_silent:
+                time.sleep(60)
             if not device.options.calls_strangers:
                 self.answer(412)
                 return
@@ -154,6 +156,9 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
 
         def do_UNSUBSCRIBE(self) -> None:
             sid = self.headers.get("SID", "")
+            if device.options.keeps_events:
+                self.answer(500)
+                return
             known = device.subscriptions.pop(sid, None) is not None
             self.seen("UNSUBSCRIBE", sid=sid, left=len(device.subscriptions))
             self.answer(200 if known else 412)
@@ -223,6 +228,8 @@ def main() -> None:
     parser.add_argument("--igd", action="store_true", help="call itself a gateway")
     parser.add_argument("--rebinds", action="store_true", help="take any Host")
     parser.add_argument("--calls-strangers", action="store_true", help="take any callback")
+    parser.add_argument("--keeps-events", action="store_true", help="end no subscription")
+    parser.add_argument("--subscribe-silent", action="store_true", help="do not answer a subscription")
     parser.add_argument("--drips", action="store_true", help="send a byte now and then instead of a document, without end")
     parser.add_argument("--more", type=int, default=0, help="how many other descriptions the answers to a search name")
     parser.add_argument("--slow", type=float, default=0, help="for how many seconds each answer takes once it was asked to write")

@@ -300,9 +300,26 @@ def test_a_fake_device_that_does_everything_wrong(good: AuditedHome, tmp_path: P
     assert checks["A13"]["status"] == "ok"
     subscribed = [row for row in requests(log) if row["method"] == "SUBSCRIBE"]
     ended = [row for row in requests(log) if row["method"] == "UNSUBSCRIBE"]
-    assert [row["callback"] for row in subscribed] == ["<http://203.0.113.1:9/>"]
+    assert [(row["callback"], row["timeout"], row["kind"]) for row in subscribed] == [("<http://203.0.113.1:9/>", "Second-60", "upnp:event")]
     assert [row["left"] for row in ended] == [0]
     assert result["left"] == []
+
+
+def test_a_fake_device_that_keeps_a_subscription(good: AuditedHome, tmp_path: Path) -> None:
+    good.fake(tmp_path / "log", "--calls-strangers", "--keeps-events")
+    result = good.audit(active=True)
+    left = [row for row in result["left"] if row["what"] == "subscription"]
+    # By its own word, not by what was asked for.
+    assert [(row["address"], row["detail"], row["ends_in"]) for row in left] == [(NEIGHBOUR, f"http://{NEIGHBOUR}:{FAKE_PORT}/event", 1800)]
+    assert by_id(result)["A7"]["findings"][0]["left"] is True
+    assert any("subscription" in warning and "1800 s" in warning for warning in result["warnings"])
+
+
+def test_a_fake_device_that_does_not_answer_a_subscription(good: AuditedHome, tmp_path: Path) -> None:
+    good.fake(tmp_path / "log", "--subscribe-silent")
+    result = good.audit(active=True)
+    assert (by_id(result)["A7"]["status"], by_id(result)["A7"]["reason"]) == ("untested", "no_answer")
+    assert [(row["what"], row["address"], row["ends_in"]) for row in result["left"]] == [("subscription", NEIGHBOUR, 60)]
 
 
 def test_a_fake_device_that_does_it_right(good: AuditedHome, tmp_path: Path) -> None:

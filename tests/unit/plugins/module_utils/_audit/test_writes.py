@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._audit._deadline import Deadline, OutOfTimeError
-from ansible_collections.homeserver.hardening.plugins.module_utils._audit._model import Table
+from ansible_collections.homeserver.hardening.plugins.module_utils._audit._model import Device, ServiceInfo, Subscription, Table
 from ansible_collections.homeserver.hardening.plugins.module_utils._audit._writes import (
     LEASE,
     SOURCE_OUTSIDE,
@@ -19,7 +21,9 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._audit._write
     Writer,
     low_port,
     pinhole_by_upnp,
+    subscribe,
 )
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _http_client as http_client
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._document import Node
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import AnswerError, ProtocolError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Entry
@@ -303,3 +307,76 @@ def test_a_pinhole(what: str, router: Firewall, state: str, code: int, left: boo
 def test_a_low_port_on_which_nothing_listens() -> None:
     assert low_port(()) == 1023
     assert low_port({("tcp", 1023), ("udp", 1021)}) == 1021
+
+
+class Events:
+    """An HTTP server on loopback that answers each request with what it was given, and nothing for None."""
+
+    def __init__(self, *answers: str | None) -> None:
+        self.asked: list[str] = []
+        self._answers = list(answers)
+        self._open: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = http_client.Url("127.0.0.1", self._server.getsockname()[1], "/event")
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for answer in self._answers:
+            connection, _peer = self._server.accept()
+            self.asked.append(connection.recv(4096).decode())
+            if answer is not None:
+                connection.sendall(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
+                connection.close()
+            self._open.append(connection)
+
+    def subscribe(self) -> Subscription:
+        device = Device("127.0.0.1", "lo", "", services=(ServiceInfo("x", event=self.url),))
+        (row,) = subscribe(device, None, Deadline(10))
+        return row
+
+    def close(self) -> None:
+        self._server.close()
+        for connection in self._open:
+            connection.close()
+
+
+GRANTED = "200 OK\r\nSID: uuid:1\r\nTIMEOUT: Second-300"
+
+SUBSCRIPTION_CASES: list[tuple[str, tuple[str | None, ...], int | None, bool, bool, int]] = [
+    # what, answers, status, granted, left, ends in
+    ("refused", ("412 No",), 412, False, False, 60),
+    ("granted and ended", (GRANTED, "200 OK"), 200, True, False, 300),
+    ("granted and not known any more", (GRANTED, "412 No"), 200, True, False, 300),
+    ("granted and not ended", (GRANTED, "500 No"), 200, True, True, 300),
+    ("granted for ever and not ended", ("200 OK\r\nSID: uuid:1\r\nTIMEOUT: Second-infinite", "500 No"), 200, True, True, 0),
+    ("granted, and it does not say for how long", ("200 OK\r\nSID: uuid:1", "500 No"), 200, True, True, 60),
+    ("granted without a name", ("200 OK",), 200, False, True, 60),
+    ("a redirect", ("302 Found",), None, False, False, 60),
+    ("no answer", (None,), None, False, True, 60),
+]
+
+
+@pytest.mark.parametrize(("what", "answers", "status", "granted", "left", "ends_in"), SUBSCRIPTION_CASES, ids=[row[0] for row in SUBSCRIPTION_CASES])
+def test_a_subscription(what: str, answers: tuple[str | None, ...], status: int | None, granted: bool, left: bool, ends_in: int) -> None:
+    events = Events(*answers)
+    try:
+        row = events.subscribe()
+    finally:
+        events.close()
+    assert (row.status, row.granted, row.left, row.ends_in) == (status, granted, left, ends_in), what
+    lines = events.asked[0].split("\r\n")
+    assert lines[0] == "SUBSCRIBE /event HTTP/1.1"
+    assert {"CALLBACK: <http://203.0.113.1:9/>", "NT: upnp:event", "TIMEOUT: Second-60", f"Host: {events.url.netloc}"} <= set(lines)
+
+
+def test_a_device_that_is_not_there_holds_no_subscription() -> None:
+    events = Events()
+    events.close()
+    row = events.subscribe()
+    assert (row.status, row.left) == (None, False)
+
+
+def test_no_time_for_a_subscription() -> None:
+    device = Device("127.0.0.1", "lo", "", services=(ServiceInfo("x", event=http_client.Url("127.0.0.1", 9, "/")),))
+    assert [(row.note, row.left) for row in subscribe(device, None, Deadline(0))] == [("out_of_time", False)]
