@@ -233,6 +233,11 @@ gateways:
       type: str
       returned: success
       sample: eth0
+    ipv4_address:
+      description: Of a device that answered over IPv6, the IPv4 address of the same network card. Empty if not known.
+      type: str
+      returned: success
+      sample: ""
     location:
       description: Where it says that its description is.
       type: str

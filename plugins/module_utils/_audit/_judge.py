@@ -244,7 +244,7 @@ def _outside_checks(view: LanView, outside: dict[str, Any]) -> list[Check]:
     pmp_inside = any(reply.state == ANSWERED for reply in view.inside)
     served: dict[int, set[str]] = {}
     for device in view.igds:
-        if device.device_type and not device.elsewhere and (place := _place(device.location)) is not None:
+        if device.device_type and not device.elsewhere and (place := place_of(device.location)) is not None:
             served.setdefault(place[0], set()).add(place[1])
     evidence = {check: outside[check]["evidence"] for check in ("A1", "A2", "A3") if check in outside}
     none = [Check(check, UNTESTED, "no_vantage", WAN) for check in ("A1", "A2", "A3")]
@@ -515,12 +515,13 @@ def _after(former: Former, row: dict[str, Any], answering: set[Any]) -> str:
 
 
 def _a13(view: LanView) -> Check:
-    gateways = sorted({device.address for device in view.igds})
+    # A router that answers over IPv4 and IPv6 is one.
+    strangers = {device.known_as: device for device in sorted(view.igds, key=lambda one: ":" not in one.address) if not device.default_gateway}
+    gateways = sorted({*strangers, *([view.gateway] if any(device.default_gateway for device in view.igds) else [])})
     evidence = {"gateway": view.gateway, "multicast_answered": view.multicast_answered, "gateway_devices": gateways}
     findings = []
-    for device in view.igds:
-        if not device.default_gateway:
-            findings.append(finding("gateway_is_not_default_route", "high", address=device.address, location=device.location, product=device.product))
+    for device in strangers.values():
+        findings.append(finding("gateway_is_not_default_route", "high", address=device.address, location=device.location, product=device.product))
     if len(gateways) > 1:
         findings.append(finding("several_gateways", "medium", addresses=gateways))
     for device in view.devices:
@@ -554,7 +555,7 @@ def _a14(view: LanView) -> Check:
     return settle("A14", LAN, findings, untested, REFUSED, evidence)
 
 
-def _place(location: str) -> tuple[int, str] | None:
+def place_of(location: str) -> tuple[int, str] | None:
     """Return the port and the path of an address."""
     match = re.match(r"http://(?:\[[^]/]*\]|[^]/:]*)(?::([0-9]{1,5}))?(/.*)?\Z", location)
     return (int(match.group(1) or 80), match.group(2) or "/") if match else None

@@ -160,12 +160,20 @@ class Device:
     problem: str = ""
     #: The HTTP status for a request that names another host; None if there was no answer.
     forged_host: int | None = None
+    #: Of a device that answered over IPv6, the IPv4 address that the same network card answers for; empty if not known.
+    ipv4: str = ""
+
+    @property
+    def known_as(self) -> str:
+        """One address for a device that answers over IPv4 and IPv6."""
+        return self.ipv4 or self.address
 
     def as_data(self) -> dict[str, Any]:
         """Return what is reported about a device."""
         return {
             "address": self.address,
             "interface": self.interface,
+            "ipv4_address": self.ipv4,
             "location": self.location,
             "location_elsewhere": self.elsewhere,
             "server": self.server,

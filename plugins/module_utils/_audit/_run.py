@@ -38,7 +38,7 @@ from ._deadline import Deadline, OutOfTimeError
 from ._document import IPV6_FIREWALL, MAPS_PORTS, NoDescriptionError, actions, read_device
 from ._doors import PATHS, PORTS, knock
 from ._ipv6 import Place, find_place
-from ._judge import devices_data, judge_lan, judge_wan
+from ._judge import devices_data, judge_lan, judge_wan, place_of
 from ._mappings import mappings_data
 from ._model import (
     ANSWERED,
@@ -168,22 +168,16 @@ def _result(checks: list[dict[str, Any]], side: str, start: float, view: LanView
         "findings": [{"check": check["id"], "vantage": check["vantage"], **row} for check in checks for row in check["findings"]],
         "gateways": devices_data(view.devices) if view else [],
         "mappings": mappings_data(view) if view else [],
-        "location_ports": sorted({url.port for url in _locations(view)}) if view else [],
-        "location_paths": sorted({url.path for url in _locations(view)}) if view else [],
+        "location_ports": sorted({port for port, _path in _locations(view)}) if view else [],
+        "location_paths": sorted({path for _port, path in _locations(view)}) if view else [],
         "left": _left(view) if view else [],
         "elapsed": round(time.monotonic() - start, 3),
     }
 
 
-def _locations(view: LanView) -> list[http_client.Url]:
-    urls = []
-    for device in view.igds:
-        if not device.elsewhere:
-            try:
-                urls.append(http_client.parse_url(device.location))
-            except GatewayError:
-                continue
-    return urls
+def _locations(view: LanView) -> list[tuple[int, str]]:
+    places = [place_of(device.location) for device in view.igds if not device.elsewhere]
+    return [place for place in places if place is not None]
 
 
 def check_outside(outside: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,14 +247,15 @@ def _look(view: LanView, options: LanOptions) -> LanView:
     if location is not None and str(location) not in {device.location for device in devices}:
         devices.append(at(location, link, address))
     sources = {one.interface: one.source for one in links}
-    gateways = sorted((device for device in devices if device.igd), key=lambda device: not device.default_gateway)
+    gateways = sorted((device for device in devices if device.igd and ":" not in device.address), key=lambda device: not device.default_gateway)
     with ThreadPoolExecutor(_THREADS) as pool:
         visits = list(pool.map(lambda device: _visit(device, sources.get(device.interface, link.source), limit), gateways))
     routers = [router for router, _seen in visits if router is not None]
     doors: list[Door] = []
-    if gateway and not any(device.default_gateway for device in devices):
+    if gateway and not any(device.default_gateway and ":" not in device.address for device in devices):
         doors = knock(gateway, PORTS, (), min(options.timeout, 2.0), limit.part(_KNOCK), link.source)
     tables = [table for _router, table in visits if table is not None]
+    tables += _only_over_ipv6(devices)
     tables += [Table(door.address, reason="not_announced") for door in doors if door.soap == ANSWERED]
     view = replace(
         view,
@@ -269,7 +264,7 @@ def _look(view: LanView, options: LanOptions) -> LanView:
         gateway=gateway,
         devices=tuple(devices),
         cut=found.cut,
-        multicast_answered=any("multicast" in device.via for device in devices),
+        multicast_answered=any("multicast" in device.via and ":" not in device.address for device in devices),
         gateway_ssdp=ssdp,
         gateway_doors=tuple(doors),
         inside=tuple(inside),
@@ -280,7 +275,8 @@ def _look(view: LanView, options: LanOptions) -> LanView:
     writing = options.active and not options.check_mode
     attempts: list[Attempt] = []
     # A router that did not show its table was not asked for anything else either.
-    skipped = {kind: table.reason for router, table in visits if router is None and table is not None for kind in _KINDS} if writing else {}
+    unread = [table for router, table in visits if router is None and table is not None] + _only_over_ipv6(devices)
+    skipped = {kind: table.reason for table in unread for kind in _KINDS} if writing else {}
     if writing and routers:
         unused = _unused(view, link)
         # Routers next to each other, the questions to one of them one after the other.
@@ -293,7 +289,7 @@ def _look(view: LanView, options: LanOptions) -> LanView:
     subscriptions: list[Subscription] = []
     if writing:
         with ThreadPoolExecutor(_THREADS) as pool:
-            for rows in pool.map(lambda device: subscribe(device, sources.get(device.interface, link.source), limit), devices):
+            for rows in pool.map(lambda device: subscribe(device, _source(device, sources, link), limit), devices):
                 subscriptions += rows
     return replace(
         view,
@@ -316,6 +312,24 @@ def _pmp(gateway: str, source: str, timeout: float) -> list[Reply]:
         return []
     questions = (("natpmp", packets.natpmp_address_request()), ("pcp", packets.pcp_announce_request(source)))
     return [wire.ask(gateway, packets.PORT, datagram, name, min(timeout, _UNICAST), source, one_will_do=True) for name, datagram in questions]
+
+
+def _only_over_ipv6(devices: Sequence[Device]) -> list[Table]:
+    """Return what is to be said of routers that are known over IPv6 alone: ports are mapped over IPv4."""
+    known = {device.address for device in devices if device.igd and ":" not in device.address}
+    router = any(device.igd and device.default_gateway and ":" not in device.address for device in devices)
+    rows = [
+        device
+        for device in devices
+        if device.igd and ":" in device.address and device.known_as not in known and not (device.default_gateway and router)
+        if any(MAPS_PORTS.search(service.service_type) for service in device.services)
+    ]
+    return [Table(address, reason="only_over_ipv6") for address in sorted({device.address for device in rows})]
+
+
+def _source(device: Device, sources: Mapping[str, str], link: Link) -> str | None:
+    """Return from which address a device is asked; over IPv6 the kernel knows best."""
+    return None if ":" in device.address else sources.get(device.interface, link.source)
 
 
 def _visit(device: Device, source: str, limit: Deadline) -> tuple[_Router | None, Table | None]:

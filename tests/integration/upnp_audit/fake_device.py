@@ -33,7 +33,9 @@ class Device:
         self.options = options
         self.type = _IGD if options.igd else _SPEAKER
         self.service = _WANIP if options.igd else _RENDERING
-        self.location = options.location or f"http://{options.address}:{options.port}/desc.xml"
+        host = options.address.partition("%")[0]
+        self.host = f"[{host}]" if ":" in host else host
+        self.location = options.location or f"http://{self.host}:{options.port}/desc.xml"
         #: By protocol, port and, where that is a part of the name, the only source.
         self.mappings: dict[tuple[str, str, str], dict[str, str]] = {}
         self.asked_to_write = False
@@ -121,7 +123,7 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
             if device.options.drips:
                 self.drip()
                 return
-            own = (self.headers.get("Host") or "").partition(":")[0] == device.options.address
+            own = (self.headers.get("Host") or "").rpartition(":")[0] == device.host
             if not own and not device.options.rebinds:
                 self.answer(404)
             elif self.path == "/desc.xml":
@@ -183,15 +185,21 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
 
 
 def answer_searches(device: Device) -> None:
-    """Answer each search from an own port, as old devices do."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    """Answer each search from an own port, as old devices do. At an IPv6 address it hears no search over IPv4."""
+    six = ":" in device.options.address
+    listener = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if six:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     listener.bind(("", 1900))
-    listener.setsockopt(
-        socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4s", socket.inet_aton("239.255.255.250"), socket.inet_aton(device.options.address))
-    )
-    speaker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    speaker.bind((device.options.address, 0))
+    if six:
+        group = socket.inet_pton(socket.AF_INET6, "ff02::c") + struct.pack("@I", socket.if_nametoindex("eth0"))
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+    else:
+        addresses = socket.inet_aton("239.255.255.250") + socket.inet_aton(device.options.address)
+        listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, addresses)
+    speaker = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+    speaker.bind(socket.getaddrinfo(device.options.address, 0, type=socket.SOCK_DGRAM)[0][4])
     while True:
         data, sender = listener.recvfrom(2048)
         target = re.search(rb"(?im)^ST: *(\S+)", data)
@@ -213,9 +221,13 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def __init__(self, address: tuple[str, int], kind: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family, *_rest, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        super().__init__(place, kind)  # type: ignore[arg-type]
+
     def server_bind(self) -> None:
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "fake", self.server_address[1]
+        self.server_name, self.server_port = "fake", int(self.server_address[1])
 
 
 def main() -> None:
@@ -230,6 +242,7 @@ def main() -> None:
     parser.add_argument("--calls-strangers", action="store_true", help="take any callback")
     parser.add_argument("--keeps-events", action="store_true", help="end no subscription")
     parser.add_argument("--subscribe-silent", action="store_true", help="do not answer a subscription")
+    parser.add_argument("--deaf", action="store_true", help="answer no search")
     parser.add_argument("--drips", action="store_true", help="send a byte now and then instead of a document, without end")
     parser.add_argument("--more", type=int, default=0, help="how many other descriptions the answers to a search name")
     parser.add_argument("--slow", type=float, default=0, help="for how many seconds each answer takes once it was asked to write")
@@ -242,7 +255,8 @@ def main() -> None:
     options = parser.parse_args()
     device = Device(options)
     server = Server((options.address, options.port), handler(device))
-    threading.Thread(target=answer_searches, args=(device,), daemon=True).start()
+    if not options.deaf:
+        threading.Thread(target=answer_searches, args=(device,), daemon=True).start()
     device.log(method="READY", path="", host="", sender="")
     server.serve_forever()
 

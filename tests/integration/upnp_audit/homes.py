@@ -8,6 +8,7 @@ Needs root, iproute2, nftables and miniupnpd with its nftables backend. Nothing 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from typing import Any
 from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import COMMON, GLOBAL_WAN, NEIGHBOUR, PRIVATE_WAN, RULES, Home
 
 LAN6, WAN6 = "2001:db8:77", "2001:db8:ff"
-HOST6, ROUTER6, ROUTER_WAN6 = f"{LAN6}::10", f"{LAN6}::1", f"{WAN6}::2"
+HOST6, NEIGHBOUR6, ROUTER6, ROUTER_WAN6 = f"{LAN6}::10", f"{LAN6}::11", f"{LAN6}::1", f"{WAN6}::2"
 
 _COMMON = (
     COMMON
@@ -116,6 +117,11 @@ class AuditedHome(Home):
                 raise RuntimeError("the fake device did not start")
             time.sleep(0.05)
         return log
+
+    def link_local(self, namespace: str) -> str:
+        """Return the address of a host that is good in the LAN only."""
+        (row,) = json.loads(self.run(namespace, "ip", "-j", "-6", "addr", "show", "dev", "eth0", "scope", "link"))
+        return str(row["addr_info"][0]["local"])
 
     def stop_fakes(self) -> None:
         """End the fake devices."""

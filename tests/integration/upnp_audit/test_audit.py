@@ -336,7 +336,10 @@ def test_a_fake_second_gateway(good: AuditedHome, tmp_path: Path) -> None:
     check = by_id(result)["A13"]
     assert names(check) == {"gateway_is_not_default_route", "several_gateways"}
     assert check["severity"] == "high"
-    assert {(row["address"], row["gateway_device"], row["default_gateway"]) for row in result["gateways"]} == {(ROUTER, True, True), (NEIGHBOUR, True, False)}
+    assert {(row["address"], row["gateway_device"], row["default_gateway"]) for row in result["gateways"]} == {
+        *((ROUTER, True, True), (homes.ROUTER6, True, True)),
+        (NEIGHBOUR, True, False),
+    }
 
 
 def test_a_fake_device_that_sends_elsewhere(good: AuditedHome, tmp_path: Path) -> None:
@@ -354,6 +357,61 @@ def test_a_fake_device_that_sends_elsewhere(good: AuditedHome, tmp_path: Path) -
         assert [row["method"] for row in requests(log)] == ["READY"]
     finally:
         good.run(good.neighbour, "ip", "addr", "del", f"{third}/24", "dev", "eth0")
+
+
+def test_the_router_is_one_over_ipv4_and_ipv6(good: AuditedHome) -> None:
+    result = good.audit()
+    rows = [(row["address"], row["ipv4_address"], row["gateway_device"], row["default_gateway"]) for row in result["gateways"]]
+    assert sorted(rows) == [(ROUTER, "", True, True), (homes.ROUTER6, ROUTER, True, True)]
+    check = by_id(result)["A13"]
+    assert (check["status"], check["reason"], check["evidence"]["gateway_devices"]) == ("ok", "one_gateway", [ROUTER])
+
+
+@pytest.mark.parametrize("link_local", [False, True])
+def test_a_fake_device_that_speaks_over_ipv6_only(good: AuditedHome, tmp_path: Path, link_local: bool) -> None:
+    address = good.link_local(good.neighbour) if link_local else homes.NEIGHBOUR6
+    log = good.fake(tmp_path / "log", "--calls-strangers", "--rebinds", "--server", NEW, address=f"{address}%eth0" if link_local else address)
+    result = good.audit(active=True)
+    checks = by_id(result)
+    assert [row["device_type"] for row in result["gateways"] if row["address"] == address] == ["urn:schemas-upnp-org:device:MediaRenderer:1"]
+    assert {finding["address"] for finding in checks["A7"]["findings"]} == {address}
+    assert {finding["address"] for finding in checks["A14"]["findings"]} == {address}
+    assert checks["A13"]["status"] == "ok"
+    assert [row["left"] for row in requests(log) if row["method"] == "UNSUBSCRIBE"] == [0]
+    assert result["left"] == []
+    # What it hears is the address alone; the interface is this host's business.
+    assert {row["host"] for row in requests(log) if row["method"] == "SUBSCRIBE"} == {f"[{address}]:{FAKE_PORT}"}
+
+
+def test_a_fake_second_gateway_over_ipv6_only(good: AuditedHome, tmp_path: Path) -> None:
+    good.fake(tmp_path / "log", "--igd", "--server", NEW, address=homes.NEIGHBOUR6)
+    checks = by_id(good.audit(active=True))
+    assert names(checks["A13"]) == {"gateway_is_not_default_route", "several_gateways"}
+    # Ports are mapped over IPv4, where it does not answer.
+    for check in ("A4", "A5", "A6", "A9"):
+        assert (checks[check]["status"], checks[check]["reason"]) == ("untested", "only_over_ipv6"), check
+
+
+@pytest.mark.parametrize(
+    ("location", "elsewhere"),
+    [(f"http://[{homes.LAN6}::77]:8000/desc.xml", False), (f"http://[{homes.WAN6}::1]:8000/desc.xml", True), ("http://203.0.113.9/desc.xml", True)],
+)
+def test_a_fake_device_that_sends_elsewhere_over_ipv6(good: AuditedHome, tmp_path: Path, location: str, elsewhere: bool) -> None:
+    """Another address of the network may be its own, and is asked by nobody all the same."""
+    third = f"{homes.LAN6}::77"
+    good.run(good.neighbour, "ip", "addr", "add", f"{third}/64", "dev", "eth0", "nodad")
+    try:
+        victim = good.fake(tmp_path / "victim", "--port", "8000", "--deaf", address=third)
+        log = good.fake(tmp_path / "log", "--location", location, address=homes.NEIGHBOUR6)
+        result = good.audit(active=True)
+        row = next(row for row in result["gateways"] if row["address"] == homes.NEIGHBOUR6)
+        assert (row["location_elsewhere"], row["device_type"]) == (elsewhere, "")
+        check = by_id(result)["A13"]
+        assert (check["status"], check["reason"]) == (("finding", "location_elsewhere") if elsewhere else ("untested", "no_description"))
+        assert [row["method"] for row in requests(log)] == ["READY"]
+        assert [row["method"] for row in requests(victim)] == ["READY"]
+    finally:
+        good.run(good.neighbour, "ip", "addr", "del", f"{third}/64", "dev", "eth0")
 
 
 def located(good: AuditedHome, tmp_path: Path, table: str, *options: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

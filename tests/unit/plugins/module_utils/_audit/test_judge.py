@@ -117,6 +117,7 @@ PINHOLES = Pinholes(
     attempts=tuple(PinholeAttempt(kind, "fe80::1", "2001:db8::10", 1023, "ipv6", "refused", 606) for kind in ("low_port", "third_party")),
 )
 UNKNOWN = replace(PINHOLES, inbound_allowed=None, attempts=())
+GATEWAY_6 = replace(GATEWAY, address="2001:db8::1", location="http://[2001:db8::1]:5000/rootDesc.xml", ipv4=ROUTER)
 TWO = replace(GATEWAY, address=OTHER, location=f"http://{OTHER}:1/d.xml", default_gateway=False)
 ELSEWHERE = replace(SPEAKER, location="http://203.0.113.9/d.xml", elsewhere=True, device_type="", problem="names another host")
 
@@ -325,6 +326,17 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     ),
     ("the vantage's own trouble", "A12", replace(GOOD, probes=({**GOOD.probes[0], "state": "no_route"},)), "untested", "not_learnt", "info"),
     ("one", "A13", GOOD, "ok", "one_gateway", "info"),
+    ("one over IPv4 and IPv6", "A13", replace(GOOD, devices=(GATEWAY, GATEWAY_6)), "ok", "one_gateway", "info"),
+    ("one, known over IPv6 by its route", "A13", replace(GOOD, devices=(GATEWAY, replace(GATEWAY_6, ipv4=""))), "ok", "one_gateway", "info"),
+    (
+        "another one over IPv6",
+        "A13",
+        replace(GOOD, devices=(GATEWAY, replace(GATEWAY_6, ipv4="", default_gateway=False))),
+        "finding",
+        "gateway_is_not_default_route",
+        "high",
+    ),
+    ("heard over IPv6 only", "A13", replace(GOOD, multicast_answered=False), "untested", "no_answer", "info"),
     ("none among devices", "A13", replace(GOOD, devices=(SPEAKER,)), "ok", "no_gateway_device", "info"),
     ("another one", "A13", replace(GOOD, devices=(GATEWAY, TWO)), "finding", "gateway_is_not_default_route", "high"),
     ("elsewhere", "A13", replace(GOOD, devices=(GATEWAY, ELSEWHERE)), "finding", "location_elsewhere", "medium"),
@@ -494,3 +506,10 @@ def test_vantages() -> None:
     }
     both = checks(replace(GOOD, outside=outside(replace(SHUT, contacts=(Contact("2001:db8::10", ("ping",)),)))))
     assert both["A11"]["vantage"] == "lan+wan"
+
+
+def test_another_gateway_over_both_is_named_once() -> None:
+    six = replace(GATEWAY_6, ipv4=OTHER, default_gateway=False)
+    check = checks(replace(GOOD, devices=(GATEWAY, GATEWAY_6, six, TWO)))["A13"]
+    assert [(row["name"], row.get("address")) for row in check["findings"]] == [("gateway_is_not_default_route", OTHER), ("several_gateways", None)]
+    assert check["evidence"]["gateway_devices"] == [ROUTER, OTHER]
