@@ -43,8 +43,10 @@ options:
     description:
       - With O(side=lan), also try what should be refused. These are mappings to an unused address of the LAN, to a documentation address outside, to
         the router itself and to loopback, and a mapping of a low port to this host (A4 to A6); events of each UPnP device of the LAN to a documentation
-        address (A7); the removal of a range in which there is nothing (A10); and a pinhole to port 22 of this host over IPv6 (A11).
+        address (A7); the removal of a range in which there is nothing (A10); and pinholes over IPv6 (A11), by PCP to port 22 of this host, by UPnP to a
+        low port of this host on which nothing listens and to an unused address of its network.
       - Each mapping is for a documentation address as its source and for two minutes. It is taken back at once, and RV(left) names what could not be.
+      - A router that takes mappings for any source only is not asked for a low port of this host, since that would open it to everybody.
     type: bool
     default: false
   known_clients:
@@ -123,6 +125,7 @@ author:
 notes:
   - Run it as root where you can. Otherwise it cannot ask by ARP whether the client of a mapping is there, nor that the third party of A4 is not.
   - Only the router and devices that answered the search are contacted. A device that names a description on another host is reported; that host is not asked.
+  - From inside it ends within a minute with the default O(timeout), whatever the devices do. What there was no time for is V(untested).
 seealso:
   - module: homeserver.hardening.port_mapping_info
   - module: homeserver.hardening.port_probe_info

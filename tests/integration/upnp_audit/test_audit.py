@@ -109,6 +109,44 @@ def test_the_vulnerable_router(vulnerable: AuditedHome) -> None:
         assert documented(one) == []
 
 
+def test_a_bad_home_shows_every_fault(vulnerable: AuditedHome, tmp_path: Path) -> None:
+    """What the router does right even so, a device of the same LAN does wrong."""
+    vulnerable.fake(tmp_path / "log", "--igd", "--calls-strangers", "--rebinds", "--server", "Linux/2.6, UPnP/1.0, Portable SDK for UPnP devices/1.6.6")
+    vulnerable.upnpc(vulnerable.host, "-e", "web", "-a", HOST, "8091", "18091", "tcp", "3600")
+    vulnerable.listen(8091)
+    inside = vulnerable.audit()
+    former = [{"protocol": "tcp", "external_port": 18091, "listening": True}]
+    result = vulnerable.audit(active=True, outside=vulnerable.audit_outside(inside), former=former, probes=vulnerable.probe(18091), known_clients=[NEIGHBOUR])
+    assert statuses(result) == dict.fromkeys(IDS, "finding")
+    assert names(by_id(result)["A12"]) == {"port_still_open", "mapping_still_listed"}
+    assert result["left"] == []
+
+
+def test_a_good_home_shows_none_of_them(good: AuditedHome, tmp_path: Path) -> None:
+    """UPnP is off in the router, and the device of the LAN does it right: nothing is found, and what can be tested from inside is well."""
+    good.daemon(homes.PCP_ONLY, pcp_over_ipv6=False)
+    good.fake(tmp_path / "log", "--server", NEW)
+    inside = good.audit()
+    result = good.audit(active=True, outside=good.audit_outside(inside))
+    assert result["findings"] == []
+    checks = by_id(result)
+    assert {check: (checks[check]["status"], checks[check]["reason"]) for check in ("A7", "A8", "A10", "A11", "A13", "A14")} == {
+        "A7": ("ok", "refused"),
+        "A8": ("ok", "nothing_known_against_it"),
+        "A10": ("ok", "no_upnp"),
+        "A11": ("ok", "no_pcp_over_ipv6"),
+        "A13": ("ok", "no_gateway_device"),
+        "A14": ("ok", "refused"),
+    }
+    # Nobody listed the mappings, and no mapping is known of which the port could be probed.
+    assert {check: checks[check]["reason"] for check in IDS if checks[check]["status"] == "untested"} == {
+        **dict.fromkeys(("A1", "A3"), "silence_unproved"),
+        "A2": "silence_unproved",
+        "A9": "cannot_be_listed",
+        "A12": "nothing_given",
+    }
+
+
 def test_without_a_vantage_the_wan_side_is_untested(vulnerable: AuditedHome) -> None:
     checks = by_id(vulnerable.audit())
     for check in ("A1", "A2", "A3"):
@@ -120,17 +158,21 @@ def test_the_well_configured_router(good: AuditedHome) -> None:
         address = HOST if client == good.host else NEIGHBOUR
         assert "is redirected" in good.upnpc(client, "-e", text, "-a", address, str(port), str(external), "tcp", "3600")
     good.listen(18080)
+    good.upnpc(good.host, "-e", "was", "-a", HOST, "18082", "18082", "tcp", "3600")
+    good.upnpc(good.host, "-d", "18082", "tcp")
+    gone = {"former": [{"protocol": "tcp", "external_port": 18082}], "probes": good.probe(18082, 18080)}
     before = good.forwards()
     inside = good.audit()
-    result = good.audit(active=True, outside=good.audit_outside(inside), known_clients=[NEIGHBOUR])
+    result = good.audit(active=True, outside=good.audit_outside(inside), known_clients=[NEIGHBOUR], **gone)
     checks = by_id(result)
-    assert {check: (checks[check]["status"], checks[check]["reason"]) for check in IDS if check not in ("A8", "A10", "A12")} == {
+    assert {check: (checks[check]["status"], checks[check]["reason"]) for check in IDS if check not in ("A8", "A10")} == {
         "A1": ("ok", "silent"),
         "A2": ("ok", "filtered"),
         "A3": ("ok", "silent"),
         **dict.fromkeys(("A4", "A5", "A6", "A7"), ("ok", "refused")),
         "A9": ("ok", "nothing_against_it"),
         "A11": ("ok", "refused"),
+        "A12": ("ok", "closed"),
         "A13": ("ok", "one_gateway"),
         "A14": ("ok", "refused"),
     }
