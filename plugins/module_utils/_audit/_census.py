@@ -126,7 +126,9 @@ def with_ipv4(device: Device, index: int, router: str, devices: Sequence[Device]
     card = cards.get((index, device.address)) if ":" in device.address else None
     known = [router, *(other.address for other in devices if other.interface == device.interface and ":" not in other.address)]
     same = next((address for address in known if card is not None and address and cards.get((index, address)) == card), "")
-    return replace(device, ipv4=same, default_gateway=device.default_gateway or bool(same and same == router))
+    its_own = bool(same) and same == router
+    # The router may well name its address on the other side.
+    return replace(device, ipv4=same, default_gateway=device.default_gateway or its_own, elsewhere=device.elsewhere and not its_own)
 
 
 def at(location: http_client.Url, link: Link, gateway: str | None) -> Device:

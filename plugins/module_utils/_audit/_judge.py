@@ -278,8 +278,10 @@ def no_upnp(view: LanView) -> bool:
 
 
 def _not_read(view: LanView) -> list[str]:
-    """Why there may be more to see among the devices of the LAN than was seen."""
-    return ["no_description"] * any(not device.device_type for device in view.devices) + ["too_many_devices"] * view.cut
+    """Why there may be more to see among the devices of the LAN than was seen. What is described over IPv4 is known."""
+    described = {device.address for device in view.devices if device.device_type}
+    unread = any(not device.device_type and device.known_as not in described for device in view.devices)
+    return ["no_description"] * unread + ["too_many_devices"] * view.cut
 
 
 def _without_gateway(view: LanView) -> str:

@@ -93,7 +93,7 @@ class Device:
                 time.sleep(60)
             if self.options.table in ("endless", "breaks"):
                 row = {"NewRemoteHost": "", "NewExternalPort": str(10000 + index), "NewProtocol": "TCP", "NewInternalPort": "8000"}
-                return 0, {**row, "NewInternalClient": self.options.address, "NewEnabled": "1", "NewLeaseDuration": "600"}
+                return 0, {**row, "NewInternalClient": "192.168.77.1", "NewEnabled": "1", "NewLeaseDuration": "600"}
             return (0, rows[index]) if index < len(rows) else (713, {})
         return 401, {}
 

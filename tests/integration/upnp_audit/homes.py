@@ -68,6 +68,8 @@ class AuditedHome(Home):
         self.run(self.internet, "ip", "addr", "add", f"{WAN6}::1/64", "dev", "eth0", "nodad")
         self.run(self.internet, "ip", "-6", "route", "add", f"{LAN6}::/64", "via", ROUTER_WAN6)
         self.run(self.router, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        # As over IPv4: the router's rules are not for what two hosts of the LAN say to each other.
+        self.run(self.router, "sysctl", "-eqw", "net.bridge.bridge-nf-call-ip6tables=0", check=False)
         self.load_rules()
 
     def load_rules(self, pcp_over_ipv6: bool = True) -> None:
@@ -120,8 +122,9 @@ class AuditedHome(Home):
 
     def link_local(self, namespace: str) -> str:
         """Return the address of a host that is good in the LAN only."""
-        (row,) = json.loads(self.run(namespace, "ip", "-j", "-6", "addr", "show", "dev", "eth0", "scope", "link"))
-        return str(row["addr_info"][0]["local"])
+        rows = json.loads(self.run(namespace, "ip", "-j", "-6", "addr", "show", "dev", "eth0", "scope", "link"))
+        (address,) = [str(info["local"]) for row in rows for info in row["addr_info"] if "local" in info]
+        return address
 
     def stop_fakes(self) -> None:
         """End the fake devices."""

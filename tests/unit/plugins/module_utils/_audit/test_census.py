@@ -94,6 +94,13 @@ def test_the_ipv4_address_of_a_device(sender: str, ipv4: str, default_gateway: b
     assert (seen.ipv4, seen.default_gateway) == (ipv4, default_gateway)
 
 
+@pytest.mark.parametrize(("sender", "elsewhere"), [("2001:db8::1", False), (SPEAKER, True)])
+def test_the_router_may_name_its_address_on_the_other_side(sender: str, elsewhere: bool) -> None:
+    seen = Device(sender, "eth0", "http://[2001:db8:9::1]/d", elsewhere=True, problem="it names 2001:db8:9::1")
+    named = census.with_ipv4(seen, 2, "192.0.2.1", [Device("192.0.2.20", "eth0", "")], CARDS)
+    assert (named.elsewhere, named.problem) == (elsewhere, seen.problem)
+
+
 def test_without_the_kernels_list_nobody_is_the_router_by_his_card() -> None:
     seen = census.with_ipv4(Device("2001:db8::1", "eth0", ""), 2, "192.0.2.1", [], {})
     assert (seen.ipv4, seen.default_gateway) == ("", False)

@@ -351,6 +351,7 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     ),
     ("more devices than are looked at", "A13", replace(GOOD, cut=True), "untested", "too_many_devices", "info"),
     ("more devices than are looked at", "A14", replace(GOOD, cut=True), "untested", "too_many_devices", "info"),
+    ("described over IPv4, not over IPv6", "A14", replace(GOOD, devices=(GATEWAY, replace(GATEWAY_6, device_type="", problem="x"))), "ok", "refused", "info"),
     ("one device is not described", "A14", replace(GOOD, devices=(GATEWAY, ELSEWHERE)), "untested", "no_description", "info"),
     ("refused", "A14", GOOD, "ok", "refused", "info"),
     ("served", "A14", replace(GOOD, devices=(replace(GATEWAY, forged_host=200),)), "finding", "host_header_not_checked", "medium"),
