@@ -529,7 +529,8 @@ def _a13(view: LanView) -> Check:
     for device in view.devices:
         if device.elsewhere:
             findings.append(finding("location_elsewhere", "high" if device.igd else "medium", address=device.address, location=device.location))
-    unread = [device for device in view.devices if device.problem and not device.elsewhere and not device.default_gateway]
+    described = {device.address for device in view.devices if device.device_type}
+    unread = [row for row in view.devices if row.problem and not row.elsewhere and not row.default_gateway and row.known_as not in described]
     untested = []
     if not view.multicast_answered:
         # Nobody heard the question, or this host does not hear the answers.

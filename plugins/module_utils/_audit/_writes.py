@@ -80,6 +80,8 @@ class Writer:
         self._tag = tag
         self._taken = taken
         self._clock = clock
+        #: Whether something of another was seen where ours was looked for.
+        self._foreign = False
 
     def attempt(self, kind: str, target: str, low: bool = False) -> Attempt:
         """Ask for a mapping to a target, read back what the router made of it, and take it back.
@@ -105,6 +107,8 @@ class Writer:
             if not elsewhere:
                 return Attempt(kind, self._address, target, port, UNCLEAR, code, note="not_held")
             held, port, internal = True, elsewhere, port
+        if held is False and self._foreign:
+            return Attempt(kind, self._address, target, port, UNCLEAR, code, note="taken_meanwhile")
         # Whoever did not answer may make it later, so that it is taken back even if it is not there yet.
         removed_by = self._remove(port, target, internal, back)
         return Attempt(
@@ -185,11 +189,12 @@ class Writer:
         return found + [entry for entry in table.entries if entry.key == (TCP, port)], not table.reason
 
     def _held(self, port: int, target: str, internal: int, limit: Deadline) -> bool | None:
-        """Whether the router holds our mapping; None if it does not tell."""
+        """Whether the router holds our mapping; None if it does not tell. Where another's is, ours is not."""
         found, whole = self._on(port, limit, _BACK_ANSWER)
         if any((entry.internal_client, entry.internal_port) == (target, internal) or entry.description == self._tag for entry in found):
             return True
-        return False if whole else None
+        self._foreign = bool(found)
+        return False if whole or found else None
 
     def _elsewhere(self, port: int, target: str, limit: Deadline) -> int:
         """Return the port that the router mapped instead of the one that it was asked for; 0 for none."""

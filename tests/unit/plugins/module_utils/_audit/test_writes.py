@@ -380,3 +380,20 @@ def test_a_device_that_is_not_there_holds_no_subscription() -> None:
 def test_no_time_for_a_subscription() -> None:
     device = Device("127.0.0.1", "lo", "", services=(ServiceInfo("x", event=http_client.Url("127.0.0.1", 9, "/")),))
     assert [(row.note, row.left) for row in subscribe(device, None, Deadline(0))] == [("out_of_time", False)]
+
+
+def test_what_another_made_meanwhile_is_left_alone() -> None:
+    """The request to map gets no answer, and then somebody else has the port."""
+    router = Router("exact", lies=True, delay=60, slow_from=2, slow_to=3)
+    real = router.call
+
+    def call(action: str, arguments: Sequence[tuple[str, str]], timeout: float) -> Node:
+        if action == "AddPortMapping":
+            port = int(dict(arguments)["NewExternalPort"])
+            router.entries["", port] = Entry("tcp", port, HOST, 80, "theirs")
+        return real(action, arguments, timeout)
+
+    attempt = Writer(call, router.table, ROUTER, TAG, (), router.clock).attempt("third_party", TARGET)
+    assert (attempt.state, attempt.note, attempt.left) == ("unclear", "taken_meanwhile", False)
+    assert len(router.entries) == 1
+    assert not [action for action in router.actions() if action.startswith("Delete")]
