@@ -43,8 +43,10 @@ options:
     description:
       - With O(side=lan), also try what should be refused. These are mappings to an unused address of the LAN, to a documentation address outside, to
         the router itself and to loopback, and a mapping of a low port to this host (A4 to A6); events of each UPnP device of the LAN to a documentation
-        address (A7); the removal of a range in which there is nothing (A10); and a pinhole to port 22 of this host over IPv6 (A11).
+        address (A7); the removal of a range in which there is nothing (A10); and pinholes over IPv6 (A11), by PCP to port 22 of this host, by UPnP to a
+        low port of this host on which nothing listens and to an unused address of its network.
       - Each mapping is for a documentation address as its source and for two minutes. It is taken back at once, and RV(left) names what could not be.
+      - A router that takes mappings for any source only is not asked for a low port of this host, since that would open it to everybody.
     type: bool
     default: false
   known_clients:
@@ -123,6 +125,7 @@ author:
 notes:
   - Run it as root where you can. Otherwise it cannot ask by ARP whether the client of a mapping is there, nor that the third party of A4 is not.
   - Only the router and devices that answered the search are contacted. A device that names a description on another host is reported; that host is not asked.
+  - From inside it ends within a minute with the default O(timeout), whatever the devices do. What there was no time for is V(untested).
 seealso:
   - module: homeserver.hardening.port_mapping_info
   - module: homeserver.hardening.port_probe_info
@@ -233,6 +236,11 @@ gateways:
       type: str
       returned: success
       sample: eth0
+    ipv4_address:
+      description: Of a device that answered over IPv6, the IPv4 address of the same network card. Empty if not known.
+      type: str
+      returned: success
+      sample: ""
     location:
       description: Where it says that its description is.
       type: str
@@ -373,7 +381,8 @@ location_paths:
   elements: str
   sample: [/rootDesc.xml]
 left:
-  description: What O(active) could not take back. Empty if all is as before.
+  description:
+    - What O(active) could not take back, and what may have been made by a device that did not answer. Empty if all is as before.
   returned: success
   type: list
   elements: dict
@@ -394,7 +403,7 @@ left:
       returned: success
       sample: tcp 50123 to 192.0.2.99:50123
     ends_in:
-      description: After how many seconds it ends by itself, if the device keeps its word.
+      description: After how many seconds it ends by itself, if the device keeps its word. V(0) if it does not.
       type: int
       returned: success
       sample: 120
@@ -466,7 +475,8 @@ def main():
     except PortmapError as error:
         module.fail_json(msg=str(error))
     for row in result["left"]:
-        module.warn(f"{row['what']} {row['detail']} on {row['address']} could not be taken back; it should end by itself in {row['ends_in']} s")
+        end = f"it should end by itself in {row['ends_in']} s" if row["ends_in"] else "it does not end by itself: restart the device"
+        module.warn(f"{row['what']} {row['detail']} on {row['address']} could not be taken back, or may be there; {end}")
     module.exit_json(changed=False, **result)
 
 

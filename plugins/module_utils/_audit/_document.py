@@ -9,6 +9,7 @@ Private to this collection.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
 
 from .._portmap._document import Node, parse
@@ -40,11 +41,11 @@ def read_device(body: bytes, location: Url) -> tuple[str, str, tuple[ServiceInfo
     if device is None:
         raise NoDescriptionError("the document describes no device")
     stated = root.find("urlbase")
-    base = (own_url(str(location), stated.text.strip()) if stated is not None and stated.text.strip() else None) or location
+    base = (_on_device(location, location, stated.text.strip()) if stated is not None and stated.text.strip() else None) or location
     services: list[ServiceInfo] = []
     for node in root.walk():
         if node.name == "service" and len(services) < _MAX_SERVICES:
-            urls = {name: own_url(str(base), node.child_text(name), location.host) for name in ("controlurl", "eventsuburl", "scpdurl")}
+            urls = {name: _on_device(location, base, node.child_text(name)) for name in ("controlurl", "eventsuburl", "scpdurl")}
             services.append(ServiceInfo(node.child_text("servicetype")[:120], urls["controlurl"], urls["eventsuburl"], urls["scpdurl"]))
     return device.child_text("devicetype")[:120], _product(device), tuple(services)
 
@@ -52,6 +53,12 @@ def read_device(body: bytes, location: Url) -> tuple[str, str, tuple[ServiceInfo
 def is_gateway(device_type: str, services: tuple[ServiceInfo, ...]) -> bool:
     """Whether a device calls itself a router, or offers what only a router can."""
     return bool(_GATEWAY.search(device_type)) or any(MAPS_PORTS.search(service.service_type) for service in services)
+
+
+def _on_device(location: Url, base: Url, reference: str) -> Url | None:
+    """Return where a reference leads, on the address at which the device was asked."""
+    found = own_url(str(base), reference, location.host.partition("%")[0])
+    return replace(location, port=found.port, path=found.path) if found else None
 
 
 def own_url(base: str, reference: str, host: str | None = None) -> Url | None:

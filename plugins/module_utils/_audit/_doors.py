@@ -8,12 +8,14 @@ Private to this collection.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from .._portmap import _http_client as http_client
 from .._portmap import _soap as soap
 from .._portmap._errors import GatewayError, ProtocolError
+from ._deadline import Deadline, OutOfTimeError, is_silence
 from ._document import MAPS_PORTS, NoDescriptionError, read_device
 from ._model import Door
 from ._wire import tcp_states
@@ -24,26 +26,35 @@ PATHS = ("/rootDesc.xml", "/igd.xml", "/gatedesc.xml", "/igddesc.xml", "/descrip
 _THREADS = 8
 
 
-def knock(address: str, ports: Sequence[int], paths: Sequence[str], timeout: float, source: str | None = None) -> list[Door]:
-    """Return the state of each port, and what description and what SOAP service are behind it."""
+def knock(address: str, ports: Sequence[int], paths: Sequence[str], timeout: float, limit: Deadline, source: str | None = None) -> list[Door]:
+    """Return the state of each port, and what description and what SOAP service are behind it, as far as the time goes."""
     wanted = list(dict.fromkeys(ports))
     states = tcp_states(address, wanted, timeout)
     asked = list(dict.fromkeys((*paths, *PATHS)))
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda port: _enter(address, port, states.get(port, "error"), asked, timeout, source), wanted))
+        return list(pool.map(lambda port: _enter(address, port, states.get(port, "error"), asked, timeout, limit, source), wanted))
 
 
-def _enter(address: str, port: int, state: str, paths: Sequence[str], timeout: float, source: str | None) -> Door:
+def _enter(address: str, port: int, state: str, paths: Sequence[str], timeout: float, limit: Deadline, source: str | None) -> Door:
     if state != "open":
         return Door(address, port, state)
-    server = ""
+    server = http = ""
     for path in paths:
         url = http_client.Url(address, port, path)
+        start = time.monotonic()
         try:
-            reply = http_client.get(url, source, timeout)
-        except GatewayError:
-            # Whoever does not speak HTTP does not serve another path either.
+            reply = http_client.get(url, source, limit.wait(timeout))
+        except OutOfTimeError:
+            http = "silent"
             break
+        except GatewayError:
+            if is_silence(start, timeout) or limit.over:
+                http = "silent"
+                break
+            # Something else than HTTP, or a redirect.
+            http = http or "other"
+            continue
+        http = "answered"
         server = server or reply.headers.get("server", "")[:160]
         try:
             _kind, _product, services = read_device(reply.body, url) if reply.status == 200 else ("", "", ())
@@ -55,11 +66,11 @@ def _enter(address: str, port: int, state: str, paths: Sequence[str], timeout: f
             if service.control is None or not MAPS_PORTS.search(service.service_type):
                 continue
             try:
-                answer = soap.call(service.control, service.service_type, "GetExternalIPAddress", (), source, timeout)
+                answer = soap.call(service.control, service.service_type, "GetExternalIPAddress", (), source, limit.wait(timeout))
             except ProtocolError:
-                return Door(address, port, state, str(url), "answered", server)
+                return Door(address, port, state, str(url), "answered", server, http=http)
             except GatewayError:
                 continue
-            return Door(address, port, state, str(url), "answered", server, answer.child_text("newexternalipaddress")[:60])
-        return Door(address, port, state, str(url), "refused" if services else "", server)
-    return Door(address, port, state, "", "", server)
+            return Door(address, port, state, str(url), "answered", server, answer.child_text("newexternalipaddress")[:60], http)
+        return Door(address, port, state, str(url), "refused" if services else "", server, http=http)
+    return Door(address, port, state, "", "", server, http=http)

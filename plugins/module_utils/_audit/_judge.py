@@ -31,6 +31,7 @@ from ._model import (
     WAN,
     Attempt,
     Check,
+    Contact,
     Device,
     Door,
     Former,
@@ -42,6 +43,7 @@ from ._model import (
 _NO_ANSWER = "no answer from this vantage"
 #: States of a probed port that are the host's or the vantage's own trouble and say nothing about the port.
 _NOTHING_LEARNT = ("no_route", "host_unreachable", "local_drop", "local_reject", "open_or_filtered", "error")
+_FIREWALL_OFF = 702
 _RANGE_BYPASS = re.compile(r"miniupnpd", re.IGNORECASE)
 
 
@@ -65,10 +67,10 @@ def settle(check: str, vantage: str, findings: Sequence[dict[str, Any]], unteste
 def judge_wan(view: WanView) -> list[Check]:
     """Say what a vantage outside saw. What needs to be known from inside is settled when both are put together."""
     contacts = {contact.address: contact for contact in view.contacts}
-    reach = {
-        address: {"reachable": bool(address in contacts and contacts[address].reachable), "udp_reached": bool(address in contacts and contacts[address].udp)}
-        for address in view.addresses
-    }
+    reach = {}
+    for address in view.addresses:
+        one = contacts.get(address, Contact(address))
+        reach[address] = {"reachable": one.reachable, "udp_reached": one.udp, "tcp_reached": one.tcp}
     by = {contact.address: list(contact.by) for contact in view.contacts}
 
     def rows(replies: Iterable[Reply]) -> list[dict[str, Any]]:
@@ -94,7 +96,7 @@ def judge_wan(view: WanView) -> list[Check]:
     seen = [(door.address, door.server) for door in view.doors if door.server] + [(reply.address, reply.server) for reply in view.ssdp if reply.server]
     return [
         _a1({"addresses": rows(view.ssdp)}, None),
-        _a2({"addresses": ports, "location_ports": list(view.location_ports)}, None),
+        _a2({"addresses": ports, "location_ports": list(view.location_ports), "paths": list(view.paths)}, {}),
         _a3({"addresses": rows(view.pmp)}, None),
         _a8(seen, WAN),
         _a11_outside(view.ipv6_doors, reach),
@@ -152,11 +154,15 @@ def _a3(evidence: dict[str, Any], inside: bool | None) -> Check:
     return settle("A3", WAN, findings, *_datagrams(evidence, inside), evidence)
 
 
-def _a2(evidence: dict[str, Any], inside_ports: Sequence[int] | None) -> Check:
+def _a2(evidence: dict[str, Any], inside: dict[int, set[str]]) -> Check:
+    """Say whether the description is served and SOAP answers. C(inside): the paths of the router's description inside, by port.
+
+    A filtered port counts as closed where packets get there and back, and either those of TCP do or the router is known to serve its description inside.
+    """
     findings: list[dict[str, Any]] = []
     untested: list[str] = []
     good = REFUSED
-    known = set(evidence["location_ports"]) | set(inside_ports or ())
+    known = {*evidence["location_ports"], *inside}
     for row in evidence["addresses"]:
         for door in row["ports"]:
             if door["soap"] == "answered":
@@ -167,10 +173,16 @@ def _a2(evidence: dict[str, Any], inside_ports: Sequence[int] | None) -> Check:
                 findings.append(finding("description_served_outside", "high", **where, location=door["description"]))
             elif door["state"] in _NOTHING_LEARNT:
                 untested.append("not_sent")
-            elif door["state"] in ("filtered", "rejected"):
+            elif door["state"] == "rejected_on_the_way":
+                untested.append("rejected_on_the_way")
+            elif door["state"] == "filtered":
                 good = "filtered"
-                if not row["reachable"]:
+                if not (row["reachable"] and (row.get("tcp_reached") or inside)):
                     untested.append("silence_unproved")
+            elif door["state"] == "open" and door.get("http") not in ("answered", "other"):
+                untested.append("no_answer")
+            elif door["state"] == "open" and inside.get(door["port"], set()) - set(evidence.get("paths", ())):
+                untested.append("location_paths_not_asked")
         if not known:
             untested.append("location_ports_unknown")
         elif known - {door["port"] for door in row["ports"]}:
@@ -183,7 +195,11 @@ def _a2(evidence: dict[str, Any], inside_ports: Sequence[int] | None) -> Check:
 
 def _a11_outside(doors: Sequence[Door], reach: dict[str, dict[str, bool]]) -> Check:
     findings = [finding("ipv6_port_open_outside", "medium", address=door.address, port=door.port) for door in doors if door.state == "open"]
-    untested = ["silence_unproved" for door in doors if door.state in ("filtered", "rejected") and not reach.get(door.address, {}).get("reachable")]
+    untested = [
+        "silence_unproved"
+        for door in doors
+        if door.state in ("filtered", "rejected", "rejected_on_the_way") and not reach.get(door.address, {}).get("reachable")
+    ]
     untested += ["not_sent" for door in doors if door.state in _NOTHING_LEARNT]
     if not doors:
         untested = ["no_ipv6_address"]
@@ -212,7 +228,7 @@ def judge_lan(view: LanView) -> list[Check]:
         ),
         _attempted("A6", view, ("low_port",), {"low_port": ("low_port_accepted", "low")}),
         _a7(view),
-        _with_outside(_a8(seen, LAN), outside.get("A8")),
+        _with_outside(_a8(seen, LAN, view.cut), outside.get("A8")),
         _a9(view),
         _a10(view),
         _with_outside(_a11(view), outside.get("A11")),
@@ -226,12 +242,15 @@ def _outside_checks(view: LanView, outside: dict[str, Any]) -> list[Check]:
     # Whether the router answers the same question inside: then its silence outside is its own.
     ssdp_inside = view.gateway_ssdp == ANSWERED or any(device.default_gateway for device in view.devices)
     pmp_inside = any(reply.state == ANSWERED for reply in view.inside)
-    ports = sorted({_port(device.location) for device in view.igds if not device.elsewhere} - {0})
+    served: dict[int, set[str]] = {}
+    for device in view.igds:
+        if device.device_type and not device.elsewhere and (place := place_of(device.location)) is not None:
+            served.setdefault(place[0], set()).add(place[1])
     evidence = {check: outside[check]["evidence"] for check in ("A1", "A2", "A3") if check in outside}
     none = [Check(check, UNTESTED, "no_vantage", WAN) for check in ("A1", "A2", "A3")]
     return [
         _a1(evidence["A1"], ssdp_inside) if "A1" in evidence else none[0],
-        _a2(evidence["A2"], ports) if "A2" in evidence else none[1],
+        _a2(evidence["A2"], served) if "A2" in evidence else none[1],
         _a3(evidence["A3"], pmp_inside) if "A3" in evidence else none[2],
     ]
 
@@ -254,8 +273,15 @@ def no_upnp(view: LanView) -> bool:
         view.gateway_ssdp == REFUSED
         and not view.igds
         and bool(view.gateway_doors)
-        and all(not door.description and door.state in ("open", "closed") for door in view.gateway_doors)
+        and all(door.state == "closed" or (door.state == "open" and not door.description and door.http in ("answered", "other")) for door in view.gateway_doors)
     )
+
+
+def _not_read(view: LanView) -> list[str]:
+    """Why there may be more to see among the devices of the LAN than was seen. What is described over IPv4 is known."""
+    described = {device.address for device in view.devices if device.device_type}
+    unread = any(not device.device_type and device.known_as not in described for device in view.devices)
+    return ["no_description"] * unread + ["too_many_devices"] * view.cut
 
 
 def _without_gateway(view: LanView) -> str:
@@ -305,8 +331,7 @@ def _a7(view: LanView) -> Check:
     if not view.devices:
         return Check("A7", UNTESTED, view.no_lan or "no_device", LAN, evidence)
     if not events:
-        unread = any(device.problem for device in view.devices)
-        return Check("A7", UNTESTED if unread else OK, "no_description" if unread else "no_events", LAN, evidence)
+        return settle("A7", LAN, [], _not_read(view), "no_events", evidence)
     if not view.subscriptions:
         return Check("A7", UNTESTED, _not_sent(view) or "no_answer", LAN, evidence)
     findings = [
@@ -315,11 +340,11 @@ def _a7(view: LanView) -> Check:
         if row.granted
     ]
     # Anything but an error of the request is no refusal: a device that fails may yet have taken it.
-    untested = ["no_answer" for row in view.subscriptions if not row.granted and (row.status is None or not 400 <= row.status < 500)]
-    return settle("A7", LAN, findings, untested, REFUSED, evidence)
+    untested = [row.note or "no_answer" for row in view.subscriptions if not row.granted and (row.status is None or not 400 <= row.status < 500)]
+    return settle("A7", LAN, findings, untested + _not_read(view), REFUSED, evidence)
 
 
-def _a8(seen: Sequence[tuple[str, str]], vantage: str) -> Check:
+def _a8(seen: Sequence[tuple[str, str]], vantage: str, cut: bool = False) -> Check:
     pairs = list(dict.fromkeys(seen))
     findings = []
     named = set()
@@ -346,7 +371,7 @@ def _a8(seen: Sequence[tuple[str, str]], vantage: str) -> Check:
         ]
     evidence = {"banners": [{"address": address, "banner": banner} for address, banner in pairs], "table_date": banners.DATE}
     # Banners that the table does not know are no proof of anything, but there is nothing against them.
-    return settle("A8", vantage, findings, [] if pairs else ["no_banner"], "nothing_known_against_it", evidence)
+    return settle("A8", vantage, findings, ["no_banner"] * (not pairs) + ["too_many_devices"] * cut, "nothing_known_against_it", evidence)
 
 
 def _a9(view: LanView) -> Check:
@@ -401,21 +426,50 @@ def _a11(view: LanView) -> Check:
     seen = view.pinholes
     evidence = seen.as_data()
     findings = []
-    if seen.firewall_enabled is False:
+    if seen.firewall_enabled is False or any(attempt.code == _FIREWALL_OFF for attempt in seen.attempts):
         findings.append(finding("ipv6_firewall_off", "high", gateway=view.gateway))
     if seen.port_22 == "granted":
         findings.append(finding("pinhole_for_ssh_granted", "high", address=seen.address, gateway=seen.gateway, left=seen.left))
+    findings += [
+        finding(
+            *{"low_port": ("low_pinhole_granted", "medium"), "third_party": ("third_party_pinhole_granted", "high")}[attempt.kind],
+            address=attempt.target,
+            port=attempt.port,
+            gateway=attempt.gateway,
+            left=attempt.left,
+        )
+        for attempt in seen.attempts
+        if attempt.state == ACCEPTED
+    ]
     if not seen.gateway or not seen.address:
         untested = [view.no_lan or "no_ipv6"]
-    elif seen.port_22 in ("published", "records_unreadable"):
-        untested = [seen.port_22]
-    elif seen.port_22 == "unclear" or (seen.pcp not in (ANSWERED, REFUSED) and not seen.port_22):
-        untested = ["no_answer"]
-    elif seen.pcp == ANSWERED and not seen.port_22:
-        untested = [_not_sent(view) or "no_answer"]
     else:
-        untested = []
-    return settle("A11", LAN, findings, untested, REFUSED if seen.port_22 == "refused" else "no_pcp_over_ipv6", evidence)
+        untested = [reason for reason in (_pcp_not_tested(view), *_upnp_pinholes_not_tested(view)) if reason]
+    refused = seen.port_22 == "refused" or any(attempt.state == REFUSED for attempt in seen.attempts)
+    return settle("A11", LAN, findings, untested, REFUSED if refused else "no_pcp_over_ipv6", evidence)
+
+
+def _pcp_not_tested(view: LanView) -> str:
+    seen = view.pinholes
+    if seen.port_22 in ("published", "records_unreadable"):
+        return seen.port_22
+    if seen.port_22 == "unclear" or (seen.pcp not in (ANSWERED, REFUSED) and not seen.port_22):
+        return "no_answer"
+    return _not_sent(view) or "no_answer" if seen.pcp == ANSWERED and not seen.port_22 else ""
+
+
+def _upnp_pinholes_not_tested(view: LanView) -> list[str]:
+    seen = view.pinholes
+    if seen.offered is None:
+        # What the router offers is not known, unless it offers nothing.
+        return [] if no_upnp(view) else ["no_description" if view.igds else "no_answer"]
+    if not seen.offered:
+        return []
+    if not seen.attempts:
+        # A router that says that it opens nothing is believed where nothing may be written.
+        return [] if seen.inbound_allowed is False and not seen.not_attempted else [_not_sent(view) or seen.not_attempted or "no_answer"]
+    unclear = [attempt.note or "router_cannot_open" for attempt in seen.attempts if attempt.state in (CANNOT, UNCLEAR) and attempt.code != _FIREWALL_OFF]
+    return [*unclear, seen.not_attempted]
 
 
 def _a12(view: LanView) -> Check:
@@ -463,24 +517,27 @@ def _after(former: Former, row: dict[str, Any], answering: set[Any]) -> str:
 
 
 def _a13(view: LanView) -> Check:
-    gateways = sorted({device.address for device in view.igds})
+    # A router that answers over IPv4 and IPv6 is one.
+    strangers = {device.known_as: device for device in sorted(view.igds, key=lambda one: ":" not in one.address) if not device.default_gateway}
+    gateways = sorted({*strangers, *([view.gateway] if any(device.default_gateway for device in view.igds) else [])})
     evidence = {"gateway": view.gateway, "multicast_answered": view.multicast_answered, "gateway_devices": gateways}
     findings = []
-    for device in view.igds:
-        if not device.default_gateway:
-            findings.append(finding("gateway_is_not_default_route", "high", address=device.address, location=device.location, product=device.product))
+    for device in strangers.values():
+        findings.append(finding("gateway_is_not_default_route", "high", address=device.address, location=device.location, product=device.product))
     if len(gateways) > 1:
         findings.append(finding("several_gateways", "medium", addresses=gateways))
     for device in view.devices:
         if device.elsewhere:
             findings.append(finding("location_elsewhere", "high" if device.igd else "medium", address=device.address, location=device.location))
-    unread = [device for device in view.devices if device.problem and not device.elsewhere and not device.default_gateway]
+    described = {device.address for device in view.devices if device.device_type}
+    unread = [row for row in view.devices if row.problem and not row.elsewhere and not row.default_gateway and row.known_as not in described]
     untested = []
     if not view.multicast_answered:
         # Nobody heard the question, or this host does not hear the answers.
         untested.append(view.no_lan or "no_answer")
     elif unread:
         untested.append("no_description")
+    untested += ["too_many_devices"] * view.cut
     return settle("A13", LAN, findings, untested, "one_gateway" if view.igds else "no_gateway_device", evidence)
 
 
@@ -497,12 +554,14 @@ def _a14(view: LanView) -> Check:
         if device.forged_host is not None and 200 <= device.forged_host < 300
     ]
     untested = ["no_answer" for device in asked if device.forged_host is None or device.forged_host >= 500]
+    untested += _not_read(view)
     return settle("A14", LAN, findings, untested, REFUSED, evidence)
 
 
-def _port(location: str) -> int:
-    match = re.match(r"http://[^/]*?:([0-9]{1,5})(?:/|\Z)", location)
-    return int(match.group(1)) if match else (80 if location.startswith("http://") else 0)
+def place_of(location: str) -> tuple[int, str] | None:
+    """Return the port and the path of an address."""
+    match = re.match(r"http://(?:\[[^]/]*\]|[^]/:]*)(?::([0-9]{1,5}))?(/.*)?\Z", location)
+    return (int(match.group(1) or 80), match.group(2) or "/") if match else None
 
 
 def devices_data(devices: Sequence[Device]) -> list[dict[str, Any]]:

@@ -94,11 +94,12 @@ class Reply:
 
 @dataclass(frozen=True)
 class Contact:
-    """Whether anything at all came back from an address. C(udp): an answer to a datagram, so that datagrams get there."""
+    """Whether anything at all came back from an address. C(udp), C(tcp): so did an answer to that, so that it gets there."""
 
     address: str
     by: tuple[str, ...] = ()
     udp: bool = False
+    tcp: bool = False
 
     @property
     def reachable(self) -> bool:
@@ -108,7 +109,13 @@ class Contact:
 
 @dataclass(frozen=True)
 class Door:
-    """A TCP port of an address. C(description): where a device description was read; C(soap): C(answered), C(refused) or empty for not asked."""
+    """A TCP port of an address.
+
+    Attributes:
+        description: where a device description was read.
+        soap: C(answered), C(refused), or empty for not asked.
+        http: of an open port, C(answered), C(other) for something else than HTTP, or C(silent); empty for not asked.
+    """
 
     address: str
     port: int
@@ -117,6 +124,7 @@ class Door:
     soap: str = ""
     server: str = ""
     external_address: str = ""
+    http: str = ""
 
     def as_data(self) -> dict[str, Any]:
         """Return the port as evidence."""
@@ -152,12 +160,20 @@ class Device:
     problem: str = ""
     #: The HTTP status for a request that names another host; None if there was no answer.
     forged_host: int | None = None
+    #: Of a device that answered over IPv6, the IPv4 address that the same network card answers for; empty if not known.
+    ipv4: str = ""
+
+    @property
+    def known_as(self) -> str:
+        """One address for a device that answers over IPv4 and IPv6."""
+        return self.ipv4 or self.address
 
     def as_data(self) -> dict[str, Any]:
         """Return what is reported about a device."""
         return {
             "address": self.address,
             "interface": self.interface,
+            "ipv4_address": self.ipv4,
             "location": self.location,
             "location_elsewhere": self.elsewhere,
             "server": self.server,
@@ -201,13 +217,21 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Subscription:
-    """An attempt to have a device send its events to a host outside."""
+    """An attempt to have a device send its events to a host outside.
+
+    Attributes:
+        status: the HTTP status; None without an answer.
+        left: it could not be ended, or it may have been made by a device that did not answer.
+        ends_in: when it ends by itself, by the device's word; 0 for never.
+    """
 
     address: str
     url: str
     status: int | None
     granted: bool = False
     left: bool = False
+    note: str = ""
+    ends_in: int = 0
 
     def as_data(self) -> dict[str, Any]:
         """Return the attempt as evidence."""
@@ -236,6 +260,31 @@ class Deletion:
 
 
 @dataclass(frozen=True)
+class PinholeAttempt:
+    """A pinhole that was asked for by UPnP in order to be refused, and its removal.
+
+    Attributes:
+        kind: C(low_port) of this host, or C(third_party) for another address of its network.
+        over: C(ipv6) or C(ipv4), which the router was asked over.
+        state, code, left, note: as in Attempt.
+    """
+
+    kind: str
+    gateway: str
+    target: str
+    port: int
+    over: str
+    state: str
+    code: int = 0
+    left: bool = False
+    note: str = ""
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the attempt as evidence."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Pinholes:
     """What opens the router's IPv6 firewall.
 
@@ -248,6 +297,9 @@ class Pinholes:
             or may do so; empty for not tried.
         result: PCP's result code for it.
         left: it could not be taken back.
+        offered: whether the router's description has WANIPv6FirewallControl; None if it was not read.
+        attempts: what came of asking for pinholes there.
+        not_attempted: why that was not asked.
     """
 
     address: str = ""
@@ -258,10 +310,13 @@ class Pinholes:
     port_22: str = ""
     result: int = -1
     left: bool = False
+    offered: bool | None = None
+    attempts: tuple[PinholeAttempt, ...] = ()
+    not_attempted: str = ""
 
     def as_data(self) -> dict[str, Any]:
         """Return it as evidence."""
-        return asdict(self)
+        return {**asdict(self), "attempts": [attempt.as_data() for attempt in self.attempts]}
 
 
 @dataclass(frozen=True)
@@ -285,6 +340,8 @@ class LanView:
     networks: tuple[str, ...] = ()
     gateway: str = ""
     devices: tuple[Device, ...] = ()
+    #: More answered than are looked at.
+    cut: bool = False
     multicast_answered: bool = False
     gateway_ssdp: str = UNSENT
     gateway_doors: tuple[Door, ...] = ()
@@ -318,6 +375,8 @@ class WanView:
 
     addresses: tuple[str, ...] = ()
     location_ports: tuple[int, ...] = ()
+    #: The paths that were asked for a description on each open port.
+    paths: tuple[str, ...] = ()
     contacts: tuple[Contact, ...] = ()
     ssdp: tuple[Reply, ...] = ()
     pmp: tuple[Reply, ...] = ()

@@ -8,6 +8,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import random
 import socket
@@ -18,23 +19,26 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._address._classify import InvalidAddress, classify, is_publishable
-from .._address._interfaces import NetlinkError, Network, read_network
 from .._ownership import OwnershipError, host_id, make_tag
 from .._portmap import _http_client as http_client
 from .._portmap import _packets as packets
 from .._portmap import _soap as soap
 from .._portmap._description import Description, Service
 from .._portmap._discovery import PORT, check_address, is_location, search_message
+from .._portmap._document import Node
 from .._portmap._errors import BadRequestError, GatewayError, ProtocolError
 from .._portmap._igd import IgdGateway
 from .._portmap._links import Link, read_links
+from .._portmap._model import TCP
 from .._portmap._records import Store
 from .._state import DEFAULT_DIRECTORY
 from . import _wire as wire
 from ._census import at, census
-from ._document import IPV6_FIREWALL, MAPS_PORTS, NoDescriptionError, actions
-from ._doors import PORTS, knock
-from ._judge import devices_data, judge_lan, judge_wan
+from ._deadline import Deadline, OutOfTimeError
+from ._document import IPV6_FIREWALL, MAPS_PORTS, NoDescriptionError, actions, read_device
+from ._doors import PATHS, PORTS, knock
+from ._ipv6 import Place, find_place
+from ._judge import devices_data, judge_lan, judge_wan, place_of
 from ._mappings import mappings_data
 from ._model import (
     ANSWERED,
@@ -47,6 +51,7 @@ from ._model import (
     Door,
     Former,
     LanView,
+    PinholeAttempt,
     Pinholes,
     Reply,
     ServiceInfo,
@@ -54,14 +59,23 @@ from ._model import (
     Table,
     WanView,
 )
-from ._writes import LEASE, TARGET_OUTSIDE, Writer, pinhole, subscribe
+from ._writes import LEASE, TARGET_OUTSIDE, Writer, high_port, low_port, pinhole, pinhole_by_upnp, subscribe
 
+#: After so many seconds, and those for listening to answers, nothing more is begun from inside. The longest that can be begun is a mapping, and its
+#: taking back: half a minute with a router that answers just in time.
+_BEGIN = 25.0
+#: For looking for descriptions on the ports of an address.
+_KNOCK = 10.0
 _MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 30.0
 _END_OF_LIST = (713, 714)
+#: The attempts, in the order in which they are made.
+_KINDS = ("third_party", "outside", "router", "loopback", "low_port")
 #: What nobody should find open on an address of a home by accident.
 _IPV6_PORTS = (22, 23, 139, 445, 3389, 5900, 8080)
 #: The router is one hop away: after so many seconds it does not answer a question of its own.
 _UNICAST = 1.5
+#: A long list takes many questions.
+_TABLE = 5.0
 _THREADS = 8
 _MAX_ADDRESSES = 16
 
@@ -101,6 +115,10 @@ class _Router:
     service: ServiceInfo
     control: http_client.Url
     source: str
+
+    def call(self, action: str, arguments: Sequence[tuple[str, str]] = (), timeout: float = http_client.TIMEOUT) -> Node:
+        """Perform an action of the service."""
+        return soap.call(self.control, self.service.service_type, action, arguments, self.source, timeout)
 
 
 def run_lan(options: LanOptions) -> dict[str, Any]:
@@ -150,22 +168,16 @@ def _result(checks: list[dict[str, Any]], side: str, start: float, view: LanView
         "findings": [{"check": check["id"], "vantage": check["vantage"], **row} for check in checks for row in check["findings"]],
         "gateways": devices_data(view.devices) if view else [],
         "mappings": mappings_data(view) if view else [],
-        "location_ports": sorted({url.port for url in _locations(view)}) if view else [],
-        "location_paths": sorted({url.path for url in _locations(view)}) if view else [],
+        "location_ports": sorted({port for port, _path in _locations(view)}) if view else [],
+        "location_paths": sorted({path for _port, path in _locations(view)}) if view else [],
         "left": _left(view) if view else [],
         "elapsed": round(time.monotonic() - start, 3),
     }
 
 
-def _locations(view: LanView) -> list[http_client.Url]:
-    urls = []
-    for device in view.igds:
-        if not device.elsewhere:
-            try:
-                urls.append(http_client.parse_url(device.location))
-            except GatewayError:
-                continue
-    return urls
+def _locations(view: LanView) -> list[tuple[int, str]]:
+    places = [place_of(device.location) for device in view.igds if not device.elsewhere]
+    return [place for place in places if place is not None]
 
 
 def check_outside(outside: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,27 +236,35 @@ def _look(view: LanView, options: LanOptions) -> LanView:
     links, address, location = _links(options)
     if not links:
         return replace(view, no_lan="no_lan")
+    limit = Deadline(_BEGIN + options.timeout)
     link = links[0]
     gateway = address or link.gateway or ""
     # First, one at a time and before the census: routers send only a few refusals per second, and theirs are answers.
     ssdp = _search(gateway, link, options.timeout)
     inside = _pmp(gateway, link.source, options.timeout)
-    devices = census(links, address, options.timeout, ssdp == REFUSED)
+    found = census(links, address, options.timeout, ssdp == REFUSED)
+    devices = list(found.devices)
     if location is not None and str(location) not in {device.location for device in devices}:
         devices.append(at(location, link, address))
     sources = {one.interface: one.source for one in links}
-    routers = [router for device in devices if device.igd and (router := _open(device, sources.get(device.interface, link.source))) is not None]
+    gateways = sorted((device for device in devices if device.igd and ":" not in device.address), key=lambda device: not device.default_gateway)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        visits = list(pool.map(lambda device: _visit(device, sources.get(device.interface, link.source), limit), gateways))
+    routers = [router for router, _seen in visits if router is not None]
     doors: list[Door] = []
-    if gateway and not any(device.default_gateway for device in devices):
-        doors = knock(gateway, PORTS, (), min(options.timeout, 2.0), link.source)
-    tables = [_table(router) for router in routers] + [Table(door.address, reason="not_announced") for door in doors if door.soap == ANSWERED]
+    if gateway and not any(device.default_gateway and ":" not in device.address for device in devices):
+        doors = knock(gateway, PORTS, (), min(options.timeout, 2.0), limit.part(_KNOCK), link.source)
+    tables = [table for _router, table in visits if table is not None]
+    tables += _only_over_ipv6(devices)
+    tables += [Table(door.address, reason="not_announced") for door in doors if door.soap == ANSWERED]
     view = replace(
         view,
         source=link.source,
         networks=tuple(dict.fromkeys(str(network) for one in links for network in one.networks)),
         gateway=gateway,
         devices=tuple(devices),
-        multicast_answered=any("multicast" in device.via for device in devices),
+        cut=found.cut,
+        multicast_answered=any("multicast" in device.via and ":" not in device.address for device in devices),
         gateway_ssdp=ssdp,
         gateway_doors=tuple(doors),
         inside=tuple(inside),
@@ -254,22 +274,30 @@ def _look(view: LanView, options: LanOptions) -> LanView:
     )
     writing = options.active and not options.check_mode
     attempts: list[Attempt] = []
-    skipped: dict[str, str] = {}
-    if writing:
-        for router in routers:
-            attempts += _attempts(router, view, link, skipped)
+    # A router that did not show its table was not asked for anything else either.
+    unread = [table for router, table in visits if router is None and table is not None] + _only_over_ipv6(devices)
+    skipped = {kind: table.reason for table in unread for kind in _KINDS} if writing else {}
+    if writing and routers:
+        unused = _unused(view, link)
+        # Routers next to each other, the questions to one of them one after the other.
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for made, missing in pool.map(lambda router: _attempts(router, view, unused, limit), routers):
+                attempts += made
+                skipped.update(missing)
+    pinholes = _pinholes(view, link.interface, options, writing, limit)
+    deletions = [_deletion(router, view, writing, limit) for router in routers]
     subscriptions: list[Subscription] = []
     if writing:
         with ThreadPoolExecutor(_THREADS) as pool:
-            for rows in pool.map(lambda device: subscribe(device, sources.get(device.interface, link.source)), devices):
+            for rows in pool.map(lambda device: subscribe(device, _source(device, sources, link), limit), devices):
                 subscriptions += rows
     return replace(
         view,
         attempts=tuple(attempts),
         not_attempted=skipped,
         subscriptions=tuple(subscriptions),
-        deletions=tuple(_deletion(router, writing) for router in routers),
-        pinholes=_pinholes(view, link.interface, options, writing),
+        deletions=tuple(deletions),
+        pinholes=pinholes,
     )
 
 
@@ -286,10 +314,42 @@ def _pmp(gateway: str, source: str, timeout: float) -> list[Reply]:
     return [wire.ask(gateway, packets.PORT, datagram, name, min(timeout, _UNICAST), source, one_will_do=True) for name, datagram in questions]
 
 
+def _only_over_ipv6(devices: Sequence[Device]) -> list[Table]:
+    """Return what is to be said of routers that are known over IPv6 alone: ports are mapped over IPv4."""
+    known = {device.address for device in devices if device.igd and ":" not in device.address}
+    router = any(device.igd and device.default_gateway and ":" not in device.address for device in devices)
+    rows = [
+        device
+        for device in devices
+        if device.igd and ":" in device.address and device.known_as not in known and not (device.default_gateway and router)
+        if any(MAPS_PORTS.search(service.service_type) for service in device.services)
+    ]
+    return [Table(address, reason="only_over_ipv6") for address in sorted({device.address for device in rows})]
+
+
+def _source(device: Device, sources: Mapping[str, str], link: Link) -> str | None:
+    """Return from which address a device is asked; over IPv6 the kernel knows best."""
+    return None if ":" in device.address else sources.get(device.interface, link.source)
+
+
+def _visit(device: Device, source: str, limit: Deadline) -> tuple[_Router | None, Table | None]:
+    """Return a router that maps ports, and its table; without a table there is no service that could have one."""
+    if device.elsewhere or not device.device_type:
+        return None, Table(device.address, reason="no_description")
+    if not any(MAPS_PORTS.search(service.service_type) for service in device.services):
+        return None, None
+    if limit.over:
+        return None, Table(device.address, reason="out_of_time")
+    router = _open(device, source)
+    if router is None:
+        return None, Table(device.address, reason="no_answer")
+    return router, _table(router, limit)
+
+
 def _open(device: Device, source: str) -> _Router | None:
     """Return the best service of a device that maps ports."""
     services = [(Service(one.service_type, one.control), one) for one in device.services if one.control is not None and MAPS_PORTS.search(one.service_type)]
-    if not services or device.elsewhere:
+    if not services:
         return None
     services.sort(key=lambda pair: pair[0].rank)
     description = Description(http_client.parse_url(device.location), device.product, tuple(pair[0] for pair in services))
@@ -301,22 +361,23 @@ def _open(device: Device, source: str) -> _Router | None:
     return _Router(device, gateway, chosen[1], chosen[0].control, source)
 
 
-def _table(router: _Router) -> Table:
+def _table(router: _Router, limit: Deadline) -> Table:
     """Read the table. A refusal of the first entry is not the end of an empty list."""
     code = 0
     try:
-        soap.call(router.control, router.service.service_type, "GetGenericPortMappingEntry", [("NewPortMappingIndex", "0")], router.source)
+        router.call("GetGenericPortMappingEntry", [("NewPortMappingIndex", "0")], limit.wait(http_client.TIMEOUT))
         first = True
     except ProtocolError as error:
         first, code = False, error.code
     except GatewayError:
         return Table(router.device.address, reason="no_answer")
     try:
+        router.gateway.renew_patience(limit.wait(_TABLE))
         entries = router.gateway.list()
     except GatewayError:
-        return Table(router.device.address, reason="no_answer", code=code)
+        return Table(router.device.address, reason="table_incomplete" if first else "no_answer", code=code)
     if entries:
-        return Table(router.device.address, tuple(entries))
+        return Table(router.device.address, tuple(entries), "table_incomplete" if router.gateway.incomplete else "")
     if first:
         return Table(router.device.address, reason="table_contradicts_itself")
     return Table(router.device.address, reason="" if code in _END_OF_LIST else "table_not_shown", code=code)
@@ -335,20 +396,26 @@ def _reaches(link: Link, client: str) -> bool:
         return False
 
 
-def _attempts(router: _Router, view: LanView, link: Link, skipped: dict[str, str]) -> list[Attempt]:
+def _attempts(router: _Router, view: LanView, unused: str | None, limit: Deadline) -> tuple[list[Attempt], dict[str, str]]:
+    """Return the attempts on a router, and why others were not made, by kind."""
+    writer = _writer(router, view)
+    targets = dict(zip(_KINDS, (unused, TARGET_OUTSIDE, router.device.address, "127.0.0.1", router.source)))
+    made: list[Attempt] = []
+    missing: dict[str, str] = {}
+    for kind, target in targets.items():
+        if target is None:
+            missing[kind] = "no_unused_address"
+        elif limit.over:
+            missing[kind] = "out_of_time"
+        else:
+            made.append(writer.attempt(kind, target, low=kind == "low_port"))
+    return made, missing
+
+
+def _writer(router: _Router, view: LanView) -> Writer:
     tag = make_tag(view.host_id, "audit") if view.host_id else "homeserver audit"
-    writer = Writer(router.gateway, router.control, router.service.service_type, router.device.address, router.source, tag)
-    rows = []
-    unused = _unused(view, link)
-    if unused is None:
-        skipped["third_party"] = "no_unused_address"
-    else:
-        rows.append(writer.attempt("third_party", unused))
-    rows.append(writer.attempt("outside", TARGET_OUTSIDE))
-    rows.append(writer.attempt("router", router.device.address))
-    rows.append(writer.attempt("loopback", "127.0.0.1"))
-    rows.append(writer.attempt("low_port", router.source, low=True))
-    return rows
+    taken = {entry.external_port for table in view.tables if table.gateway == router.device.address for entry in table.entries if entry.protocol == TCP}
+    return Writer(router.call, lambda limit: _table(router, limit), router.device.address, tag, taken)
 
 
 def _unused(view: LanView, link: Link) -> str | None:
@@ -364,45 +431,102 @@ def _unused(view: LanView, link: Link) -> str | None:
     return None
 
 
-def _deletion(router: _Router, writing: bool) -> Deletion:
+def _deletion(router: _Router, view: LanView, writing: bool, limit: Deadline) -> Deletion:
     product = f"{router.device.server} {router.device.http_server} {router.device.product}".strip()[:200]
     described = None
     if router.service.scpd is not None:
         try:
-            reply = http_client.get(router.service.scpd, router.source)
+            reply = http_client.get(router.service.scpd, router.source, limit.wait(http_client.TIMEOUT))
             described = "DeletePortMappingRange" in actions(reply.body) if reply.status == 200 else None
         except (GatewayError, NoDescriptionError):
             described = None
     answered, code = None, 0
-    if writing:
-        answered, code = Writer(router.gateway, router.control, router.service.service_type, router.device.address, router.source, "").range_action()
+    if writing and not limit.over:
+        answered, code = _writer(router, view).range_action()
     return Deletion(router.device.address, product, described, answered, code)
 
 
-def _pinholes(view: LanView, interface: str, options: LanOptions, writing: bool) -> Pinholes:
-    firewall: dict[str, bool | None] = {"newfirewallenabled": None, "newinboundpinholeallowed": None}
-    for device in view.devices:
-        for service in device.services:
-            if device.default_gateway and service.control is not None and IPV6_FIREWALL.search(service.service_type):
-                try:
-                    answer = soap.call(service.control, service.service_type, "GetFirewallStatus", (), view.source)
-                except GatewayError:
-                    continue
-                for name in ("firewallenabled", "inboundpinholeallowed"):
-                    text = (answer.child_text(name) or answer.child_text(f"new{name}")).lower()
-                    firewall[f"new{name}"] = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text)
-    own, gateway, scope = _ipv6(interface)
-    seen = Pinholes(own, gateway, firewall["newfirewallenabled"], firewall["newinboundpinholeallowed"])
-    if not own or not gateway:
+def _pinholes(view: LanView, interface: str, options: LanOptions, writing: bool, limit: Deadline) -> Pinholes:
+    place = find_place(interface)
+    routers = [device for device in view.devices if device.default_gateway and device.device_type and not device.elsewhere]
+    controls = [
+        (service.control, service.service_type, device)
+        for device in routers
+        for service in device.services
+        if service.control is not None and IPV6_FIREWALL.search(service.service_type)
+    ]
+    seen = Pinholes(place.address, place.gateway, offered=bool(controls) if routers else None)
+    for control, service_type, _device in controls:
+        source = place.address if ":" in control.host else view.source
+        with contextlib.suppress(GatewayError):
+            answer = soap.call(control, service_type, "GetFirewallStatus", (), source, limit.wait(http_client.TIMEOUT))
+            enabled, allowed = (_switch(answer, name) for name in ("firewallenabled", "inboundpinholeallowed"))
+            seen = replace(seen, firewall_enabled=enabled, inbound_allowed=allowed)
+    if not place.address or not place.gateway or limit.over:
         return seen
-    seen = replace(seen, pcp=wire.ask(gateway, packets.PORT, packets.pcp_announce_request(own), "pcp", options.timeout, own, scope, one_will_do=True).state)
-    if not writing or seen.pcp != ANSWERED:
+    announce = packets.pcp_announce_request(place.address)
+    wait = min(options.timeout, _UNICAST)
+    seen = replace(seen, pcp=wire.ask(place.gateway, packets.PORT, announce, "pcp", wait, place.address, place.scope, one_will_do=True).state)
+    if not writing:
         return seen
-    kept = _published_22(options.state_dir)
-    if kept:
-        return replace(seen, port_22=kept)
-    state, result, left = pinhole(gateway, scope, own, 22, options.timeout)
-    return replace(seen, port_22=state, result=result, left=left)
+    if seen.pcp == ANSWERED and not limit.over:
+        kept = _published_22(options.state_dir)
+        state, result, left = (kept, -1, False) if kept else pinhole(place.gateway, place.scope, place.address, 22)
+        seen = replace(seen, port_22=state, result=result, left=left)
+    if not controls:
+        return seen
+    attempts, missing = _pinholes_by_upnp(view, place, controls, limit)
+    return replace(seen, attempts=tuple(attempts), not_attempted=missing)
+
+
+def _switch(answer: Node, name: str) -> bool | None:
+    text = (answer.child_text(name) or answer.child_text(f"new{name}")).lower()
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text)
+
+
+def _pinholes_by_upnp(
+    view: LanView, place: Place, controls: Sequence[tuple[http_client.Url, str, Device]], limit: Deadline
+) -> tuple[list[PinholeAttempt], str]:
+    """Ask for what should be refused, over IPv6, because there the router sees who asks. Return why it was not asked, if so."""
+    found: tuple[http_client.Url, str] | None = next(((control, kind) for control, kind, _device in controls if ":" in control.host), None)
+    if found is None:
+        found, problem = _control_over_ipv6(place, controls[0][2], limit)
+        if problem:
+            return [], problem
+    # Where it is not served over IPv6 at all, what it says over IPv4 is all that it says.
+    control, service_type = found or controls[0][:2]
+    over, source = ("ipv6", place.address) if ":" in control.host else ("ipv4", view.source)
+    wanted = [("low_port", place.address, low_port(view.listening or ())), ("third_party", place.unused(), high_port())]
+    attempts: list[PinholeAttempt] = []
+    for kind, target, port in wanted:
+        if limit.over:
+            return attempts, "out_of_time"
+        if not target:
+            return attempts, "no_unused_address"
+        attempts.append(
+            pinhole_by_upnp(
+                lambda action, arguments, timeout: soap.call(control, service_type, action, arguments, source, timeout),
+                *(kind, control.host.partition("%")[0], target, port, over),
+            )
+        )
+    return attempts, ""
+
+
+def _control_over_ipv6(place: Place, device: Device, limit: Deadline) -> tuple[tuple[http_client.Url, str] | None, str]:
+    """Return the service at the router's IPv6 address, or why that is not known. Nothing of both means that nothing is served there."""
+    try:
+        known = http_client.parse_url(device.location)
+        url = place.url(place.gateway, known.port, known.path)
+        reply = http_client.get(url, place.address, limit.wait(http_client.TIMEOUT))
+        _kind, _product, services = read_device(reply.body, url)
+    except OutOfTimeError:
+        return None, "out_of_time"
+    except GatewayError as error:
+        return None, "" if isinstance(error.__cause__, ConnectionRefusedError) else "no_ipv6_control"
+    except NoDescriptionError:
+        return None, "no_ipv6_control"
+    found = [(one.control, one.service_type) for one in services if one.control is not None and IPV6_FIREWALL.search(one.service_type)]
+    return (found[0], "") if found else (None, "no_ipv6_control")
 
 
 def _published_22(state_dir: str) -> str:
@@ -412,30 +536,6 @@ def _published_22(state_dir: str) -> str:
     except GatewayError:
         return "records_unreadable"
     return "published" if any(22 in (record.internal_port, record.external_port) for record in records) else ""
-
-
-def _ipv6(interface: str, network: Network | None = None) -> tuple[str, str, int]:
-    """Return this host's lasting IPv6 address on an interface, its router there, and the interface's number."""
-    try:
-        network = network or read_network()
-        scope = socket.if_nametoindex(interface)
-    except (NetlinkError, OSError):
-        return "", "", 0
-    routes = [route.gateway for route in network.default_routes if route.family == "ipv6" and route.interface == interface and route.gateway]
-    own = [
-        address
-        for address in network.addresses
-        if address.name == interface and address.family == "ipv6" and not address.temporary and not address.deprecated and not address.tentative
-    ]
-    own = [address for address in own if _routable(address.address)]
-    own.sort(key=lambda address: (not address.publish_candidate, address.dynamic, address.address))
-    gateway = routes[0] if routes else ""
-    return own[0].address if own else "", gateway, scope if gateway.lower().startswith("fe80") else 0
-
-
-def _routable(text: str) -> bool:
-    address = ipaddress.IPv6Address(text)
-    return not (address.is_link_local or address.is_loopback or address in ipaddress.IPv6Network("fc00::/7"))
 
 
 def _left(view: LanView) -> list[dict[str, Any]]:
@@ -450,7 +550,12 @@ def _left(view: LanView) -> list[dict[str, Any]]:
         for attempt in view.attempts
         if attempt.left
     ]
-    rows += [{"what": "subscription", "address": row.address, "detail": row.url, "ends_in": 60} for row in view.subscriptions if row.left]
+    rows += [{"what": "subscription", "address": row.address, "detail": row.url, "ends_in": row.ends_in} for row in view.subscriptions if row.left]
+    rows += [
+        {"what": "pinhole", "address": attempt.gateway, "detail": f"tcp {attempt.port} of {attempt.target}", "ends_in": LEASE}
+        for attempt in view.pinholes.attempts
+        if attempt.left
+    ]
     if view.pinholes.left:
         rows.append({"what": "pinhole", "address": view.pinholes.gateway, "detail": f"tcp 22 of {view.pinholes.address}", "ends_in": LEASE})
     return rows
@@ -461,11 +566,12 @@ def _left(view: LanView) -> list[dict[str, Any]]:
 
 def _look_from_outside(addresses: Sequence[str], options: WanOptions) -> WanView:
     ports = list(dict.fromkeys((*options.location_ports, *PORTS)))
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(_MAX_ADDRESSES) as pool:
         seen = list(pool.map(lambda address: _look_at(address, ports, options), addresses))
     return WanView(
         addresses=tuple(addresses),
         location_ports=tuple(options.location_ports),
+        paths=tuple(dict.fromkeys((*options.location_paths, *PATHS))),
         contacts=tuple(row[0] for row in seen),
         ssdp=tuple(reply for row in seen for reply in row[1]),
         pmp=tuple(reply for row in seen for reply in row[2]),
@@ -479,10 +585,10 @@ def _look_at(address: str, ports: Sequence[int], options: WanOptions) -> tuple[C
     # Datagrams one after the other: routers send only a few refusals per second, and theirs are answers.
     with ThreadPoolExecutor(1) as pool:
         datagrams = pool.submit(_datagrams, address, options.timeout)
-        doors = knock(address, ports, options.location_paths, options.timeout)
+        doors = knock(address, ports, options.location_paths, options.timeout, Deadline(_KNOCK + 3 * options.timeout))
         ipv6_doors = [Door(address, port, state) for port, state in wire.tcp_states(address, _IPV6_PORTS, options.timeout).items()] if six else []
         ssdp, pmp = datagrams.result()
-    answering = {door.port for door in (*doors, *ipv6_doors) if door.state in ("open", "closed")}
+    answering = {door.port for door in (*doors, *ipv6_doors) if door.state in ("open", "closed", "rejected")}
     return wire.contact(address, options.timeout / 2, answering), ssdp, pmp, doors, ipv6_doors
 
 

@@ -30,6 +30,8 @@ _UNUSED_PORT = 33434
 _ETHERTYPE_ARP = 0x0806
 _ETHERTYPE_IPV4 = 0x0800
 _MAX_ARP = 64
+#: More errors than that at once are not about what was sent.
+_MAX_ERRORS = 32
 
 
 def ask(address: str, port: int, datagram: bytes, question: str, wait: float, source: str | None = None, scope: int = 0, one_will_do: bool = False) -> Reply:
@@ -63,7 +65,8 @@ def ask(address: str, port: int, datagram: bytes, question: str, wait: float, so
             if verdict and not packets:
                 state = verdict
             try:
-                while True:
+                # Whoever sends without end does not stretch the time.
+                while time.monotonic() < start + wait:
                     data, sender = opened.recvfrom(65535)
                     if _same(sender[0], address):
                         packets += 1
@@ -79,7 +82,7 @@ def ask(address: str, port: int, datagram: bytes, question: str, wait: float, so
 def _refusal(opened: socket.socket, address: str) -> str:
     """Read the errors that came back: what the address itself says counts more than what others say."""
     verdict = ""
-    while True:
+    for _index in range(_MAX_ERRORS):
         try:
             _data, control, _flags, _sender = opened.recvmsg(512, 512, _MSG_ERRQUEUE | socket.MSG_DONTWAIT)
         except OSError:
@@ -90,6 +93,7 @@ def _refusal(opened: socket.socket, address: str) -> str:
         if icmp.key in _PORT_UNREACHABLE and _same(icmp.sender, address):
             return REFUSED
         verdict = REJECTED
+    return verdict
 
 
 def _same(sender: str, address: str) -> bool:
@@ -112,6 +116,7 @@ def contact(address: str, wait: float, open_or_closed: Collection[int] = ()) -> 
         wait: for how many seconds.
         open_or_closed: TCP ports of it that are known to have answered.
     """
+    tcp = bool(open_or_closed)
     by = [f"tcp {port}" for port in sorted(open_or_closed)[:1]]
     reply = ask(address, _UNUSED_PORT, b"", "control", wait)
     udp = reply.state in (REFUSED, ANSWERED)
@@ -119,7 +124,7 @@ def contact(address: str, wait: float, open_or_closed: Collection[int] = ()) -> 
         by.append("udp")
     if ping(address, wait):
         by.append("ping")
-    return Contact(address, tuple(by), udp)
+    return Contact(address, tuple(by), udp, tcp)
 
 
 def ping(address: str, wait: float) -> bool:
@@ -162,13 +167,14 @@ def _echo(version: int, mark: bytes) -> bytes:
 
 
 def tcp_states(address: str, ports: Sequence[int], timeout: float) -> dict[int, str]:
-    """Return the state of TCP ports, in the words of port_probe_info."""
+    """Return the state of TCP ports, in the words of port_probe_info; C(rejected_on_the_way) if another address says no."""
     states: dict[int, str] = {}
     if not ports:
         return states
 
     def sink(_key: int, outcome: engine.Outcome) -> None:
-        states[outcome.port] = outcome.state
+        elsewhere = outcome.state == "rejected" and (outcome.icmp is None or not _same(outcome.icmp.sender, address))
+        states[outcome.port] = "rejected_on_the_way" if elsewhere else outcome.state
 
     try:
         engine.Engine(engine.Options(timeout=timeout)).run(make_targets(address, ",".join(str(port) for port in ports), "tcp"), sink)

@@ -24,16 +24,19 @@ def _good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[homes.AuditedHom
 
 
 @pytest.fixture
-def vulnerable(_vulnerable: homes.AuditedHome) -> homes.AuditedHome:
-    """The router of which every setting is wrong, with nothing mapped."""
+def vulnerable(_vulnerable: homes.AuditedHome) -> Iterator[homes.AuditedHome]:
+    """The router of which every setting is wrong, with nothing mapped, and no fake device beside it."""
     _vulnerable.daemon(homes.VULNERABLE)
-    return _vulnerable
+    try:
+        yield _vulnerable
+    finally:
+        _vulnerable.stop_fakes()
 
 
 @pytest.fixture
 def good(_good: homes.AuditedHome) -> Iterator[homes.AuditedHome]:
     """The router that is set up well, with nothing mapped, and no fake device beside it."""
-    _good.daemon(homes.GOOD)
+    _good.daemon(homes.GOOD, pcp_over_ipv6=False)
     try:
         yield _good
     finally:

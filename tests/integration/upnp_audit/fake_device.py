@@ -16,6 +16,7 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -32,8 +33,12 @@ class Device:
         self.options = options
         self.type = _IGD if options.igd else _SPEAKER
         self.service = _WANIP if options.igd else _RENDERING
-        self.location = options.location or f"http://{options.address}:{options.port}/desc.xml"
-        self.mappings: dict[tuple[str, str], dict[str, str]] = {}
+        host = options.address.partition("%")[0]
+        self.host = f"[{host}]" if ":" in host else host
+        self.location = options.location or f"http://{self.host}:{options.port}/desc.xml"
+        #: By protocol, port and, where that is a part of the name, the only source.
+        self.mappings: dict[tuple[str, str, str], dict[str, str]] = {}
+        self.asked_to_write = False
         self.subscriptions: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -53,16 +58,20 @@ class Device:
         """Perform an action and return the error code (0: none) and the answer."""
         if not self.options.igd:
             return 401, {}
-        key = (values.get("NewProtocol", ""), values.get("NewExternalPort", ""))
+        source = values.get("NewRemoteHost", "") if self.options.table == "sources" else ""
+        key = (values.get("NewProtocol", ""), values.get("NewExternalPort", ""), source)
         if action == "GetExternalIPAddress":
             return 0, {"NewExternalIPAddress": "198.51.100.77"}
         if action == "GetStatusInfo":
             return 0, {"NewConnectionStatus": "Connected"}
         if action == "AddPortMapping":
+            self.asked_to_write = True
             if self.options.table == "guards" and values["NewInternalClient"] != sender:
                 return 718, {}
             if self.options.table == "guards" and int(values["NewExternalPort"]) < 1024:
                 return 606, {}
+            if self.options.table == "any_source" and values["NewRemoteHost"]:
+                return 726, {}
             if self.options.table != "lies":
                 self.mappings[key] = values
             return 0, {}
@@ -80,6 +89,11 @@ class Device:
             index = int(values["NewPortMappingIndex"])
             if self.options.table == "hides":
                 return 606, {}
+            if self.options.table == "breaks" and index:
+                time.sleep(60)
+            if self.options.table in ("endless", "breaks"):
+                row = {"NewRemoteHost": "", "NewExternalPort": str(10000 + index), "NewProtocol": "TCP", "NewInternalPort": "8000"}
+                return 0, {**row, "NewInternalClient": "192.168.77.1", "NewEnabled": "1", "NewLeaseDuration": "600"}
             return (0, rows[index]) if index < len(rows) else (713, {})
         return 401, {}
 
@@ -106,7 +120,10 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             self.seen("GET")
-            own = (self.headers.get("Host") or "").partition(":")[0] == device.options.address
+            if device.options.drips:
+                self.drip()
+                return
+            own = (self.headers.get("Host") or "").rpartition(":")[0] == device.host
             if not own and not device.options.rebinds:
                 self.answer(404)
             elif self.path == "/desc.xml":
@@ -116,9 +133,22 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
             else:
                 self.answer(404)
 
+        def drip(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b"x")
+                    self.wfile.flush()
+                    time.sleep(0.2)
+            except OSError:
+                pass
+
         def do_SUBSCRIBE(self) -> None:
             callback = self.headers.get("CALLBACK", "")
-            self.seen("SUBSCRIBE", callback=callback)
+            self.seen("SUBSCRIBE", callback=callback, timeout=self.headers.get("TIMEOUT"), kind=self.headers.get("NT"))
+            if device.options.subscribe_silent:
+                time.sleep(60)
             if not device.options.calls_strangers:
                 self.answer(412)
                 return
@@ -128,6 +158,9 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
 
         def do_UNSUBSCRIBE(self) -> None:
             sid = self.headers.get("SID", "")
+            if device.options.keeps_events:
+                self.answer(500)
+                return
             known = device.subscriptions.pop(sid, None) is not None
             self.seen("UNSUBSCRIBE", sid=sid, left=len(device.subscriptions))
             self.answer(200 if known else 412)
@@ -137,6 +170,8 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
             action = (self.headers.get("SOAPAction") or "").strip('"').rpartition("#")[2]
             values = dict(re.findall(r"<(New\w+)>([^<]*)</", body))
             code, result = device.act(action, values, self.client_address[0])
+            if device.asked_to_write:
+                time.sleep(device.options.slow)
             self.seen("POST", action=action, values=values, code=code, held=len(device.mappings))
             if code:
                 inner = f"<s:Fault><detail><UPnPError><errorCode>{code}</errorCode><errorDescription>no</errorDescription></UPnPError></detail></s:Fault>"
@@ -150,15 +185,21 @@ def handler(device: Device) -> type[BaseHTTPRequestHandler]:
 
 
 def answer_searches(device: Device) -> None:
-    """Answer each search from an own port, as old devices do."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    """Answer each search from an own port, as old devices do. At an IPv6 address it hears no search over IPv4."""
+    six = ":" in device.options.address
+    listener = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if six:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     listener.bind(("", 1900))
-    listener.setsockopt(
-        socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4s", socket.inet_aton("239.255.255.250"), socket.inet_aton(device.options.address))
-    )
-    speaker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    speaker.bind((device.options.address, 0))
+    if six:
+        group = socket.inet_pton(socket.AF_INET6, "ff02::c") + struct.pack("@I", socket.if_nametoindex("eth0"))
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+    else:
+        addresses = socket.inet_aton("239.255.255.250") + socket.inet_aton(device.options.address)
+        listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, addresses)
+    speaker = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+    speaker.bind(socket.getaddrinfo(device.options.address, 0, type=socket.SOCK_DGRAM)[0][4])
     while True:
         data, sender = listener.recvfrom(2048)
         target = re.search(rb"(?im)^ST: *(\S+)", data)
@@ -167,11 +208,12 @@ def answer_searches(device: Device) -> None:
         wanted = target.group(1).decode()
         if wanted in ("ssdp:all", "upnp:rootdevice", device.type):
             shown = device.type if wanted == "ssdp:all" else wanted
-            text = (
-                f"HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nEXT:\r\nLOCATION: {device.location}\r\nSERVER: {device.options.server}\r\n"
-                f"ST: {shown}\r\nUSN: uuid:fake::{shown}\r\n\r\n"
-            )
-            speaker.sendto(text.encode(), sender)
+            for location in (device.location, *(f"{device.location}?{number}" for number in range(device.options.more))):
+                text = (
+                    f"HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nEXT:\r\nLOCATION: {location}\r\nSERVER: {device.options.server}\r\n"
+                    f"ST: {shown}\r\nUSN: uuid:fake::{shown}\r\n\r\n"
+                )
+                speaker.sendto(text.encode(), sender)
 
 
 class Server(ThreadingHTTPServer):
@@ -179,9 +221,13 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def __init__(self, address: tuple[str, int], kind: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family, *_rest, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        super().__init__(place, kind)  # type: ignore[arg-type]
+
     def server_bind(self) -> None:
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "fake", self.server_address[1]
+        self.server_name, self.server_port = "fake", int(self.server_address[1])
 
 
 def main() -> None:
@@ -194,11 +240,23 @@ def main() -> None:
     parser.add_argument("--igd", action="store_true", help="call itself a gateway")
     parser.add_argument("--rebinds", action="store_true", help="take any Host")
     parser.add_argument("--calls-strangers", action="store_true", help="take any callback")
-    parser.add_argument("--table", choices=["plain", "guards", "keeps", "lies", "hides"], default="plain", help="how a gateway treats mappings")
+    parser.add_argument("--keeps-events", action="store_true", help="end no subscription")
+    parser.add_argument("--subscribe-silent", action="store_true", help="do not answer a subscription")
+    parser.add_argument("--deaf", action="store_true", help="answer no search")
+    parser.add_argument("--drips", action="store_true", help="send a byte now and then instead of a document, without end")
+    parser.add_argument("--more", type=int, default=0, help="how many other descriptions the answers to a search name")
+    parser.add_argument("--slow", type=float, default=0, help="for how many seconds each answer takes once it was asked to write")
+    parser.add_argument(
+        "--table",
+        choices=["plain", "guards", "keeps", "lies", "hides", "sources", "any_source", "endless", "breaks"],
+        default="plain",
+        help="how a gateway treats mappings",
+    )
     options = parser.parse_args()
     device = Device(options)
     server = Server((options.address, options.port), handler(device))
-    threading.Thread(target=answer_searches, args=(device,), daemon=True).start()
+    if not options.deaf:
+        threading.Thread(target=answer_searches, args=(device,), daemon=True).start()
     device.log(method="READY", path="", host="", sender="")
     server.serve_forever()
 

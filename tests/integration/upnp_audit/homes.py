@@ -8,6 +8,7 @@ Needs root, iproute2, nftables and miniupnpd with its nftables backend. Nothing 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from typing import Any
 from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import COMMON, GLOBAL_WAN, NEIGHBOUR, PRIVATE_WAN, RULES, Home
 
 LAN6, WAN6 = "2001:db8:77", "2001:db8:ff"
-HOST6, ROUTER6, ROUTER_WAN6 = f"{LAN6}::10", f"{LAN6}::1", f"{WAN6}::2"
+HOST6, NEIGHBOUR6, ROUTER6, ROUTER_WAN6 = f"{LAN6}::10", f"{LAN6}::11", f"{LAN6}::1", f"{WAN6}::2"
 
 _COMMON = (
     COMMON
@@ -31,17 +32,18 @@ system_uptime=yes
 
 #: Listens on the WAN too, maps for anybody to anywhere, has no rules.
 VULNERABLE = ("listening_ip=wan0", "ext_ip=44.128.1.2", "enable_upnp=yes", "enable_natpmp=yes", "secure_mode=no")
-#: As a careful owner sets it up. Without IPv6 in miniupnpd: none of its rules limits PCP there, which answers even with enable_natpmp=no.
+#: As a careful owner sets it up. None of its rules limits PCP over IPv6, which answers even with enable_natpmp=no: the router's packet filter refuses it.
 GOOD = (
     "enable_upnp=yes",
     "enable_natpmp=yes",
-    "ipv6_disable=yes",
     "secure_mode=yes",
     "allow 1024-65535 192.168.77.0/24 0-65535",
     "allow 80 192.168.77.10/32 80",
     "allow 443 192.168.77.10/32 443",
     "deny 0-65535 0.0.0.0/0 0-65535",
 )
+#: The same without IPv6 in miniupnpd.
+GOOD_IPV4 = (*GOOD, "ipv6_disable=yes")
 #: UPnP off, NAT-PMP and PCP on.
 PCP_ONLY = ("enable_upnp=no", "enable_natpmp=yes", "secure_mode=yes", "deny 0-65535 0.0.0.0/0 0-65535")
 
@@ -66,16 +68,21 @@ class AuditedHome(Home):
         self.run(self.internet, "ip", "addr", "add", f"{WAN6}::1/64", "dev", "eth0", "nodad")
         self.run(self.internet, "ip", "-6", "route", "add", f"{LAN6}::/64", "via", ROUTER_WAN6)
         self.run(self.router, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        # As over IPv4: the router's rules are not for what two hosts of the LAN say to each other.
+        self.run(self.router, "sysctl", "-eqw", "net.bridge.bridge-nf-call-ip6tables=0", check=False)
         self.load_rules()
 
-    def load_rules(self) -> None:
+    def load_rules(self, pcp_over_ipv6: bool = True) -> None:
         """Give the router its rules, with nothing mapped."""
-        self.run(self.router, "nft", "-f", "-", text="flush ruleset\n" + RULES % ("accept" if self._open_input else "drop"))
+        text = "flush ruleset\n" + RULES % ("accept" if self._open_input else "drop")
+        if not pcp_over_ipv6:
+            text += 'insert rule inet filter input iifname "lan0" meta nfproto ipv6 udp dport 5351 reject\n'
+        self.run(self.router, "nft", "-f", "-", text=text)
 
-    def daemon(self, lines: Sequence[str]) -> None:
+    def daemon(self, lines: Sequence[str], pcp_over_ipv6: bool = True) -> None:
         """Start miniupnpd with this configuration, with nothing mapped."""
         self.stop_daemon()
-        self.load_rules()
+        self.load_rules(pcp_over_ipv6)
         (self.directory / "leases").write_text("")
         self.start_configured(_COMMON.format(directory=self.directory) + "\n".join(lines) + "\n", upnp="enable_upnp=yes" in lines)
 
@@ -112,6 +119,12 @@ class AuditedHome(Home):
                 raise RuntimeError("the fake device did not start")
             time.sleep(0.05)
         return log
+
+    def link_local(self, namespace: str) -> str:
+        """Return the address of a host that is good in the LAN only."""
+        rows = json.loads(self.run(namespace, "ip", "-j", "-6", "addr", "show", "dev", "eth0", "scope", "link"))
+        (address,) = [str(info["local"]) for row in rows for info in row["addr_info"] if "local" in info]
+        return address
 
     def stop_fakes(self) -> None:
         """End the fake devices."""

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import HOST, NEIGHBOUR, ROUTER
 from ansible_collections.homeserver.hardening.tests.integration.upnp_audit import homes
@@ -106,6 +109,44 @@ def test_the_vulnerable_router(vulnerable: AuditedHome) -> None:
         assert documented(one) == []
 
 
+def test_a_bad_home_shows_every_fault(vulnerable: AuditedHome, tmp_path: Path) -> None:
+    """What the router does right even so, a device of the same LAN does wrong."""
+    vulnerable.fake(tmp_path / "log", "--igd", "--calls-strangers", "--rebinds", "--server", "Linux/2.6, UPnP/1.0, Portable SDK for UPnP devices/1.6.6")
+    vulnerable.upnpc(vulnerable.host, "-e", "web", "-a", HOST, "8091", "18091", "tcp", "3600")
+    vulnerable.upnpc(vulnerable.neighbour, "-e", "files", "-a", NEIGHBOUR, "445", "18445", "tcp", "3600")
+    vulnerable.listen(8091)
+    inside = vulnerable.audit()
+    former = [{"protocol": "tcp", "external_port": 18091, "listening": True}]
+    result = vulnerable.audit(active=True, outside=vulnerable.audit_outside(inside), former=former, probes=vulnerable.probe(18091), known_clients=[NEIGHBOUR])
+    assert statuses(result) == dict.fromkeys(IDS, "finding")
+    assert names(by_id(result)["A12"]) == {"port_still_open", "mapping_still_listed"}
+    assert result["left"] == []
+
+
+def test_a_good_home_shows_none_of_them(good: AuditedHome, tmp_path: Path) -> None:
+    """UPnP is off in the router, and the device of the LAN does it right: nothing is found, and what can be tested from inside is well."""
+    good.daemon(homes.PCP_ONLY, pcp_over_ipv6=False)
+    good.fake(tmp_path / "log", "--server", NEW)
+    inside = good.audit()
+    result = good.audit(active=True, outside=good.audit_outside(inside))
+    assert result["findings"] == []
+    checks = by_id(result)
+    assert {check: (checks[check]["status"], checks[check]["reason"]) for check in ("A7", "A8", "A10", "A11", "A13", "A14")} == {
+        "A7": ("ok", "refused"),
+        "A8": ("ok", "nothing_known_against_it"),
+        "A10": ("ok", "no_upnp"),
+        "A11": ("ok", "no_pcp_over_ipv6"),
+        "A13": ("ok", "no_gateway_device"),
+        "A14": ("ok", "refused"),
+    }
+    # NAT-PMP answers inside, so that its silence outside is the router's own. Nobody listed the mappings, and none is known of which to probe the port.
+    assert {check: checks[check]["reason"] for check in IDS if checks[check]["status"] == "untested"} == {
+        **dict.fromkeys(("A1", "A2"), "silence_unproved"),
+        "A9": "cannot_be_listed",
+        "A12": "nothing_given",
+    }
+
+
 def test_without_a_vantage_the_wan_side_is_untested(vulnerable: AuditedHome) -> None:
     checks = by_id(vulnerable.audit())
     for check in ("A1", "A2", "A3"):
@@ -117,17 +158,21 @@ def test_the_well_configured_router(good: AuditedHome) -> None:
         address = HOST if client == good.host else NEIGHBOUR
         assert "is redirected" in good.upnpc(client, "-e", text, "-a", address, str(port), str(external), "tcp", "3600")
     good.listen(18080)
+    good.upnpc(good.host, "-e", "was", "-a", HOST, "18082", "18082", "tcp", "3600")
+    good.upnpc(good.host, "-d", "18082", "tcp")
+    gone = {"former": [{"protocol": "tcp", "external_port": 18082}], "probes": good.probe(18082, 18080)}
     before = good.forwards()
     inside = good.audit()
-    result = good.audit(active=True, outside=good.audit_outside(inside), known_clients=[NEIGHBOUR])
+    result = good.audit(active=True, outside=good.audit_outside(inside), known_clients=[NEIGHBOUR], **gone)
     checks = by_id(result)
-    assert {check: (checks[check]["status"], checks[check]["reason"]) for check in IDS if check not in ("A8", "A10", "A12")} == {
+    assert {check: (checks[check]["status"], checks[check]["reason"]) for check in IDS if check not in ("A8", "A10")} == {
         "A1": ("ok", "silent"),
         "A2": ("ok", "filtered"),
         "A3": ("ok", "silent"),
         **dict.fromkeys(("A4", "A5", "A6", "A7"), ("ok", "refused")),
         "A9": ("ok", "nothing_against_it"),
-        "A11": ("ok", "no_pcp_over_ipv6"),
+        "A11": ("ok", "refused"),
+        "A12": ("ok", "closed"),
         "A13": ("ok", "one_gateway"),
         "A14": ("ok", "refused"),
     }
@@ -142,6 +187,40 @@ def test_the_well_configured_router(good: AuditedHome) -> None:
     assert names(checks["A8"]) <= {"version_older_than_fix"}
     assert result["left"] == []
     assert sorted(good.forwards()) == sorted(before)
+
+
+def test_the_well_configured_router_refuses_pinholes(good: AuditedHome) -> None:
+    """Each way is asked: PCP, which the packet filter refuses, and UPnP over IPv6, where the router sees who asks."""
+    check = by_id(good.audit(active=True))["A11"]
+    assert (check["status"], check["reason"]) == ("ok", "refused")
+    assert (check["evidence"]["pcp"], check["evidence"]["inbound_allowed"]) == ("refused", True)
+    attempts = [(row["kind"], row["over"], row["state"], row["code"], row["port"] < 1024) for row in check["evidence"]["attempts"]]
+    assert attempts == [("low_port", "ipv6", "refused", 606, True), ("third_party", "ipv6", "refused", 606, False)]
+    assert check["evidence"]["attempts"][0]["target"] == homes.HOST6
+    # Nobody tried: then it is not known, since the router says that it opens pinholes.
+    for options, reason in (({}, "not_active"), ({"active": True, "check_mode": True}, "check_mode")):
+        check = by_id(good.audit(**options))["A11"]
+        assert (check["status"], check["reason"]) == ("untested", reason)
+
+
+def test_what_upnp_grants_over_ipv6_is_true(good: AuditedHome) -> None:
+    """The same question for a port that it may open is granted, so that the refusal is about the port; and it is taken back."""
+    call = "from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _http_client, _soap\n"
+    call += "from ansible_collections.homeserver.hardening.plugins.module_utils._audit._writes import pinhole_by_upnp\n"
+    call += "url = _http_client.Url(sys.argv[1], 5555, '/ctl/IP6FCtl')\n"
+    call += "kind = 'urn:schemas-upnp-org:service:WANIPv6FirewallControl:1'\n"
+    call += "ask = lambda action, values, wait: _soap.call(url, kind, action, values, sys.argv[2], wait)\n"
+    call += "print(json.dumps(pinhole_by_upnp(ask, 'low_port', sys.argv[1], sys.argv[2], int(sys.argv[3]), 'ipv6').as_data()))\n"
+    made = json.loads(good.run(good.host, sys.executable, "-c", "import json, sys\n" + call, homes.ROUTER6, homes.HOST6, "40000"))
+    assert (made["state"], made["left"]) == ("accepted", False)
+    assert good.forwards() == []
+
+
+def test_the_well_configured_router_without_ipv6(good: AuditedHome) -> None:
+    good.daemon(homes.GOOD_IPV4, pcp_over_ipv6=False)
+    check = by_id(good.audit(active=True))["A11"]
+    assert (check["status"], check["reason"]) == ("ok", "refused")
+    assert {(row["over"], row["code"]) for row in check["evidence"]["attempts"]} == {("ipv4", 606)}
 
 
 def test_what_the_range_action_does_is_true(good: AuditedHome) -> None:
@@ -263,9 +342,26 @@ def test_a_fake_device_that_does_everything_wrong(good: AuditedHome, tmp_path: P
     assert checks["A13"]["status"] == "ok"
     subscribed = [row for row in requests(log) if row["method"] == "SUBSCRIBE"]
     ended = [row for row in requests(log) if row["method"] == "UNSUBSCRIBE"]
-    assert [row["callback"] for row in subscribed] == ["<http://203.0.113.1:9/>"]
+    assert [(row["callback"], row["timeout"], row["kind"]) for row in subscribed] == [("<http://203.0.113.1:9/>", "Second-60", "upnp:event")]
     assert [row["left"] for row in ended] == [0]
     assert result["left"] == []
+
+
+def test_a_fake_device_that_keeps_a_subscription(good: AuditedHome, tmp_path: Path) -> None:
+    good.fake(tmp_path / "log", "--calls-strangers", "--keeps-events")
+    result = good.audit(active=True)
+    left = [row for row in result["left"] if row["what"] == "subscription"]
+    # By its own word, not by what was asked for.
+    assert [(row["address"], row["detail"], row["ends_in"]) for row in left] == [(NEIGHBOUR, f"http://{NEIGHBOUR}:{FAKE_PORT}/event", 1800)]
+    assert by_id(result)["A7"]["findings"][0]["left"] is True
+    assert any("subscription" in str(warning) and "1800 s" in str(warning) for warning in result["warnings"])
+
+
+def test_a_fake_device_that_does_not_answer_a_subscription(good: AuditedHome, tmp_path: Path) -> None:
+    good.fake(tmp_path / "log", "--subscribe-silent")
+    result = good.audit(active=True)
+    assert (by_id(result)["A7"]["status"], by_id(result)["A7"]["reason"]) == ("untested", "no_answer")
+    assert [(row["what"], row["address"], row["ends_in"]) for row in result["left"]] == [("subscription", NEIGHBOUR, 60)]
 
 
 def test_a_fake_device_that_does_it_right(good: AuditedHome, tmp_path: Path) -> None:
@@ -282,7 +378,10 @@ def test_a_fake_second_gateway(good: AuditedHome, tmp_path: Path) -> None:
     check = by_id(result)["A13"]
     assert names(check) == {"gateway_is_not_default_route", "several_gateways"}
     assert check["severity"] == "high"
-    assert {(row["address"], row["gateway_device"], row["default_gateway"]) for row in result["gateways"]} == {(ROUTER, True, True), (NEIGHBOUR, True, False)}
+    assert {(row["address"], row["gateway_device"], row["default_gateway"]) for row in result["gateways"]} == {
+        *((ROUTER, True, True), (homes.ROUTER6, True, True)),
+        (NEIGHBOUR, True, False),
+    }
 
 
 def test_a_fake_device_that_sends_elsewhere(good: AuditedHome, tmp_path: Path) -> None:
@@ -302,8 +401,63 @@ def test_a_fake_device_that_sends_elsewhere(good: AuditedHome, tmp_path: Path) -
         good.run(good.neighbour, "ip", "addr", "del", f"{third}/24", "dev", "eth0")
 
 
-def located(good: AuditedHome, tmp_path: Path, table: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    log = good.fake(tmp_path / "log", "--igd", "--table", table, "--server", NEW)
+def test_the_router_is_one_over_ipv4_and_ipv6(good: AuditedHome) -> None:
+    result = good.audit()
+    rows = [(row["address"], row["ipv4_address"], row["gateway_device"], row["default_gateway"]) for row in result["gateways"]]
+    assert sorted(rows) == [(ROUTER, "", True, True), (homes.ROUTER6, ROUTER, True, True)]
+    check = by_id(result)["A13"]
+    assert (check["status"], check["reason"], check["evidence"]["gateway_devices"]) == ("ok", "one_gateway", [ROUTER])
+
+
+@pytest.mark.parametrize("link_local", [False, True])
+def test_a_fake_device_that_speaks_over_ipv6_only(good: AuditedHome, tmp_path: Path, link_local: bool) -> None:
+    address = good.link_local(good.neighbour) if link_local else homes.NEIGHBOUR6
+    log = good.fake(tmp_path / "log", "--calls-strangers", "--rebinds", "--server", NEW, address=f"{address}%eth0" if link_local else address)
+    result = good.audit(active=True)
+    checks = by_id(result)
+    assert [row["device_type"] for row in result["gateways"] if row["address"] == address] == ["urn:schemas-upnp-org:device:MediaRenderer:1"]
+    assert {finding["address"] for finding in checks["A7"]["findings"]} == {address}
+    assert {finding["address"] for finding in checks["A14"]["findings"]} == {address}
+    assert checks["A13"]["status"] == "ok"
+    assert [row["left"] for row in requests(log) if row["method"] == "UNSUBSCRIBE"] == [0]
+    assert result["left"] == []
+    # What it hears is the address alone; the interface is this host's business.
+    assert {row["host"] for row in requests(log) if row["method"] == "SUBSCRIBE"} == {f"[{address}]:{FAKE_PORT}"}
+
+
+def test_a_fake_second_gateway_over_ipv6_only(good: AuditedHome, tmp_path: Path) -> None:
+    good.fake(tmp_path / "log", "--igd", "--server", NEW, address=homes.NEIGHBOUR6)
+    checks = by_id(good.audit(active=True))
+    assert names(checks["A13"]) == {"gateway_is_not_default_route", "several_gateways"}
+    # Ports are mapped over IPv4, where it does not answer.
+    for check in ("A4", "A5", "A6", "A9"):
+        assert (checks[check]["status"], checks[check]["reason"]) == ("untested", "only_over_ipv6"), check
+
+
+@pytest.mark.parametrize(
+    ("location", "elsewhere"),
+    [(f"http://[{homes.LAN6}::77]:8000/desc.xml", False), (f"http://[{homes.WAN6}::1]:8000/desc.xml", True), ("http://203.0.113.9/desc.xml", True)],
+)
+def test_a_fake_device_that_sends_elsewhere_over_ipv6(good: AuditedHome, tmp_path: Path, location: str, elsewhere: bool) -> None:
+    """Another address of the network may be its own, and is asked by nobody all the same."""
+    third = f"{homes.LAN6}::77"
+    good.run(good.neighbour, "ip", "addr", "add", f"{third}/64", "dev", "eth0", "nodad")
+    try:
+        victim = good.fake(tmp_path / "victim", "--port", "8000", "--deaf", address=third)
+        log = good.fake(tmp_path / "log", "--location", location, address=homes.NEIGHBOUR6)
+        result = good.audit(active=True)
+        row = next(row for row in result["gateways"] if row["address"] == homes.NEIGHBOUR6)
+        assert (row["location_elsewhere"], row["device_type"]) == (elsewhere, "")
+        check = by_id(result)["A13"]
+        assert (check["status"], check["reason"]) == (("finding", "location_elsewhere") if elsewhere else ("untested", "no_description"))
+        assert [row["method"] for row in requests(log)] == ["READY"]
+        assert [row["method"] for row in requests(victim)] == ["READY"]
+    finally:
+        good.run(good.neighbour, "ip", "addr", "del", f"{third}/64", "dev", "eth0")
+
+
+def located(good: AuditedHome, tmp_path: Path, table: str, *options: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    log = good.fake(tmp_path / "log", "--igd", "--table", table, "--server", NEW, *options)
     result = good.audit(active=True, gateway=f"http://{NEIGHBOUR}:{FAKE_PORT}/desc.xml")
     # The real router answers the search too; it is not the gateway here.
     return result, requests(log)
@@ -341,11 +495,65 @@ def test_a_fake_gateway_that_lies(good: AuditedHome, tmp_path: Path) -> None:
     assert result["left"] == []
 
 
+def test_a_fake_gateway_that_finds_a_mapping_under_its_source_alone(good: AuditedHome, tmp_path: Path) -> None:
+    result, asked = located(good, tmp_path, "sources")
+    attempts = [row for check in ("A4", "A5", "A6") for row in by_id(result)[check]["evidence"]["attempts"] if row["gateway"] == NEIGHBOUR]
+    assert [(row["state"], row["removed_by"], row["left"]) for row in attempts] == [("accepted", "DeletePortMapping", False)] * 5
+    assert [row["held"] for row in asked if "held" in row][-1] == 0
+    assert result["left"] == []
+
+
+def test_a_fake_gateway_that_maps_for_any_source_only(good: AuditedHome, tmp_path: Path) -> None:
+    result, asked = located(good, tmp_path, "any_source")
+    checks = by_id(result)
+    assert (checks["A4"]["status"], checks["A5"]["status"]) == ("finding", "finding")
+    assert (checks["A6"]["status"], checks["A6"]["reason"]) == ("untested", "any_source_only")
+    # No port of this host was opened to everybody, not for a moment.
+    added = [row["values"] for row in asked if row.get("action") == "AddPortMapping"]
+    assert [row["NewRemoteHost"] for row in added if row["NewInternalClient"] == HOST] == ["203.0.113.1"]
+    assert {row["NewRemoteHost"] for row in added if row["NewInternalClient"] != HOST} == {"203.0.113.1", ""}
+    assert [row["held"] for row in asked if "held" in row][-1] == 0
+    assert result["left"] == []
+
+
+def test_a_fake_gateway_that_is_slow(good: AuditedHome, tmp_path: Path) -> None:
+    """Slow as soon as it is asked to write: what was made is taken back, and what there is no time for is not begun."""
+    result, asked = located(good, tmp_path, "plain", "--slow", "3.5")
+    attempts = [row for check in ("A4", "A5", "A6") for row in by_id(result)[check]["evidence"]["attempts"] if row["gateway"] == NEIGHBOUR]
+    assert attempts[0]["state"] == "accepted"
+    assert [row["held"] for row in asked if "held" in row][-1] == 0
+    assert result["left"] == []
+    assert {by_id(result)[check]["status"] for check in ("A5", "A6")} == {"untested"}
+    assert result["elapsed"] < 60
+
+
+def test_a_fake_device_that_drips(good: AuditedHome, tmp_path: Path) -> None:
+    good.fake(tmp_path / "log", "--igd", "--drips", "--more", "40")
+    result = good.audit(active=True)
+    checks = by_id(result)
+    assert result["elapsed"] < 30
+    rows = [row for row in result["gateways"] if row["address"] == NEIGHBOUR]
+    assert len(rows) == 8
+    assert all("did not answer within" in row["problem"] for row in rows)
+    # What it would have said is not known, and so is what others of its kind would.
+    for check in ("A4", "A5", "A6", "A7", "A14"):
+        assert (checks[check]["status"], checks[check]["reason"]) == ("untested", "no_description"), check
+    assert (checks["A9"]["status"], checks["A9"]["reason"]) == ("untested", "no_description")
+    assert checks["A13"]["status"] == "finding"
+
+
 def test_a_fake_gateway_that_hides_its_table(good: AuditedHome, tmp_path: Path) -> None:
     result, _asked = located(good, tmp_path, "hides")
     check = by_id(result)["A9"]
     assert (check["status"], check["reason"]) == ("untested", "table_not_shown")
     assert {row["code"] for row in check["evidence"]["tables"] if row["gateway"] == NEIGHBOUR} == {606}
+
+
+@pytest.mark.parametrize("table", ["endless", "breaks"])
+def test_a_fake_gateway_whose_table_cannot_be_read_to_its_end(good: AuditedHome, tmp_path: Path, table: str) -> None:
+    good.fake(tmp_path / "log", "--igd", "--table", table, "--server", NEW)
+    check = by_id(good.audit(gateway=f"http://{NEIGHBOUR}:{FAKE_PORT}/desc.xml"))["A9"]
+    assert (check["status"], check["reason"]) == ("untested", "table_incomplete")
 
 
 def test_what_makes_no_sense_is_refused(good: AuditedHome) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._audit._model
     Door,
     Former,
     LanView,
+    PinholeAttempt,
     Pinholes,
     Reply,
     ServiceInfo,
@@ -60,7 +61,7 @@ GOOD = LanView(
     attempts=tuple(Attempt(kind, ROUTER, "x", 50000, "refused", 606) for kind in ("third_party", "outside", "router", "loopback", "low_port")),
     subscriptions=(Subscription(ROUTER, f"http://{ROUTER}:5000/evt", 412),),
     deletions=(Deletion(ROUTER, "Acme router", False, False, 401),),
-    pinholes=Pinholes("2001:db8::10", "fe80::1", True, False, "refused"),
+    pinholes=Pinholes("2001:db8::10", "fe80::1", True, False, "refused", offered=True),
     listening=frozenset({("tcp", 443)}),
     former=(Former("tcp", 8443),),
     probes=({"address": HOME, "protocol": "tcp", "port": 8443, "state": "filtered"}, {"address": HOME, "protocol": "tcp", "port": 22, "state": "closed"}),
@@ -71,6 +72,7 @@ SILENT = Reply(HOME, "ssdp:all", "silent", 90)
 SHUT = WanView(
     (HOME,),
     (5000,),
+    ("/rootDesc.xml", "/"),
     (Contact(HOME, ("udp",), True),),
     (Reply(HOME, "ssdp:all", "refused", 90),),
     (Reply(HOME, "natpmp", "refused", 2), Reply(HOME, "pcp", "refused", 24)),
@@ -104,9 +106,26 @@ def other_attempts(**changed: Any) -> LanView:
 PASSIVE = replace(GOOD, active=False, attempts=(), subscriptions=())
 UNDER_CHECK = replace(GOOD, check_mode=True, attempts=(), subscriptions=())
 NOBODY = LanView(active=True, source=HOST, gateway=ROUTER, gateway_ssdp="silent", inside=(Reply(ROUTER, "natpmp", "silent"),))
-PCP6 = Pinholes("2001:db8::10", "fe80::1", True, True, "answered")
+PCP6 = Pinholes("2001:db8::10", "fe80::1", True, False, "answered", offered=True)
+PINHOLES = Pinholes(
+    "2001:db8::10",
+    "fe80::1",
+    True,
+    True,
+    "refused",
+    offered=True,
+    attempts=tuple(PinholeAttempt(kind, "fe80::1", "2001:db8::10", 1023, "ipv6", "refused", 606) for kind in ("low_port", "third_party")),
+)
+UNKNOWN = replace(PINHOLES, inbound_allowed=None, attempts=())
+GATEWAY_6 = replace(GATEWAY, address="2001:db8::1", location="http://[2001:db8::1]:5000/rootDesc.xml", ipv4=ROUTER)
 TWO = replace(GATEWAY, address=OTHER, location=f"http://{OTHER}:1/d.xml", default_gateway=False)
 ELSEWHERE = replace(SPEAKER, location="http://203.0.113.9/d.xml", elsewhere=True, device_type="", problem="names another host")
+
+
+def pinholes(index: int, **changed: Any) -> LanView:
+    attempts = [replace(attempt, **changed) if number == index else attempt for number, attempt in enumerate(PINHOLES.attempts)]
+    return replace(GOOD, pinholes=replace(PINHOLES, attempts=tuple(attempts)))
+
 
 LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     # what, check, view, status, reason, severity
@@ -128,6 +147,23 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
         "no_answer",
         "info",
     ),
+    (
+        "the search is refused, a port does not answer over HTTP",
+        "A4",
+        replace(OFF, gateway_doors=(Door(ROUTER, 5000, "open", http="silent"),)),
+        "untested",
+        "no_answer",
+        "info",
+    ),
+    (
+        "the search is refused, a port serves other things",
+        "A4",
+        replace(OFF, gateway_doors=(Door(ROUTER, 5000, "open", http="answered"),)),
+        "ok",
+        "no_upnp",
+        "info",
+    ),
+    ("there was no time for it", "A4", replace(GOOD, not_attempted={"third_party": "out_of_time"}), "untested", "out_of_time", "info"),
     ("the search is refused, a port says nothing", "A4", replace(OFF, gateway_doors=(Door(ROUTER, 5000, "filtered"),)), "untested", "no_answer", "info"),
     ("it cannot map at all", "A4", other_attempts(kind="third_party", state="cannot", code=501), "untested", "router_cannot_map", "info"),
     ("no usable answer", "A4", other_attempts(kind="third_party", state="unclear"), "untested", "no_answer", "info"),
@@ -149,11 +185,22 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     ("refused", "A6", GOOD, "ok", "refused", "info"),
     ("accepted", "A6", other_attempts(kind="low_port", state="accepted"), "finding", "low_port_accepted", "low"),
     ("said yes, held nothing", "A6", other_attempts(kind="low_port", state="unclear", note="not_held"), "untested", "not_held", "info"),
+    ("only for any source", "A6", other_attempts(kind="low_port", state="cannot", code=726, note="any_source_only"), "untested", "any_source_only", "info"),
     ("refused", "A7", GOOD, "ok", "refused", "info"),
     ("granted", "A7", replace(GOOD, subscriptions=(Subscription(OTHER, "u", 200, True),)), "finding", "callback_outside_accepted", "high"),
     ("no answer", "A7", replace(GOOD, subscriptions=(Subscription(OTHER, "u", None),)), "untested", "no_answer", "info"),
     ("it fails", "A7", replace(GOOD, subscriptions=(Subscription(OTHER, "u", 500),)), "untested", "no_answer", "info"),
     ("200 without a subscription", "A7", replace(GOOD, subscriptions=(Subscription(OTHER, "u", 200),)), "untested", "no_answer", "info"),
+    (
+        "no time",
+        "A7",
+        replace(GOOD, subscriptions=(*GOOD.subscriptions, Subscription(OTHER, "u", None, note="out_of_time"))),
+        "untested",
+        "out_of_time",
+        "info",
+    ),
+    ("one device is not described", "A7", replace(GOOD, devices=(GATEWAY, ELSEWHERE)), "untested", "no_description", "info"),
+    ("more devices than are looked at", "A7", replace(GOOD, cut=True), "untested", "too_many_devices", "info"),
     ("passive", "A7", PASSIVE, "untested", "not_active", "info"),
     ("check mode", "A7", UNDER_CHECK, "untested", "check_mode", "info"),
     ("no device", "A7", NOBODY, "untested", "no_device", "info"),
@@ -169,11 +216,29 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
         "version_older_than_fix",
         "critical",
     ),
+    ("more devices than are looked at", "A8", replace(GOOD, cut=True), "untested", "too_many_devices", "info"),
     ("no banner", "A8", NOBODY, "untested", "no_banner", "info"),
     ("empty", "A9", GOOD, "ok", "empty", "info"),
     ("nothing against it", "A9", with_entries(entry()), "ok", "nothing_against_it", "info"),
     ("malware", "A9", with_entries(entry(OTHER, description="Galleta Silenciosa")), "finding", "malware_mark", "critical"),
     ("refused the first entry", "A9", replace(GOOD, tables=(Table(ROUTER, reason="table_not_shown", code=606),)), "untested", "table_not_shown", "info"),
+    ("cut off", "A9", replace(GOOD, tables=(Table(ROUTER, (entry(),), "table_incomplete"),)), "untested", "table_incomplete", "info"),
+    (
+        "cut off, and what there is decides",
+        "A9",
+        replace(GOOD, tables=(Table(ROUTER, (entry(OTHER, internal=445),), "table_incomplete"),)),
+        "finding",
+        "dangerous_port",
+        "high",
+    ),
+    (
+        "one of two tables not read",
+        "A9",
+        replace(GOOD, tables=(Table(ROUTER, (entry(),)), Table(OTHER, reason="no_answer"))),
+        "untested",
+        "no_answer",
+        "info",
+    ),
     ("nobody answers", "A9", NOBODY, "untested", "no_answer", "info"),
     ("NAT-PMP alone", "A9", replace(NOBODY, inside=(Reply(ROUTER, "natpmp", "answered"),)), "untested", "cannot_be_listed", "info"),
     ("UPnP is off, which does not say what is forwarded", "A9", OFF, "untested", "cannot_be_listed", "info"),
@@ -220,6 +285,29 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     ("check mode", "A11", replace(UNDER_CHECK, pinholes=PCP6), "untested", "check_mode", "info"),
     ("silent", "A11", replace(GOOD, pinholes=replace(PCP6, pcp="silent")), "untested", "no_answer", "info"),
     ("published", "A11", replace(GOOD, pinholes=replace(PCP6, port_22="published")), "untested", "published", "info"),
+    ("UPnP refuses pinholes", "A11", replace(GOOD, pinholes=PINHOLES), "ok", "refused", "info"),
+    ("a low pinhole", "A11", pinholes(0, state="accepted", code=0), "finding", "low_pinhole_granted", "medium"),
+    ("a pinhole for another", "A11", pinholes(1, state="accepted", code=0), "finding", "third_party_pinhole_granted", "high"),
+    ("the firewall is off, it says", "A11", pinholes(0, state="cannot", code=702), "finding", "ipv6_firewall_off", "high"),
+    ("no room for a pinhole", "A11", pinholes(0, state="cannot", code=701), "untested", "router_cannot_open", "info"),
+    ("no answer about a pinhole", "A11", pinholes(0, state="unclear", code=0, note="no_answer"), "untested", "no_answer", "info"),
+    (
+        "the second was not asked",
+        "A11",
+        replace(GOOD, pinholes=replace(PINHOLES, attempts=PINHOLES.attempts[:1], not_attempted="out_of_time")),
+        "untested",
+        "out_of_time",
+        "info",
+    ),
+    ("pinholes are allowed, and nobody tried", "A11", replace(PASSIVE, pinholes=replace(PINHOLES, attempts=())), "untested", "not_active", "info"),
+    ("pinholes may be allowed, and nobody tried", "A11", replace(PASSIVE, pinholes=UNKNOWN), "untested", "not_active", "info"),
+    ("pinholes are allowed, under check mode", "A11", replace(UNDER_CHECK, pinholes=replace(PINHOLES, attempts=())), "untested", "check_mode", "info"),
+    ("pinholes are not allowed, it says", "A11", replace(PASSIVE, pinholes=replace(UNKNOWN, inbound_allowed=False)), "ok", "no_pcp_over_ipv6", "info"),
+    ("no control over IPv6", "A11", replace(GOOD, pinholes=replace(UNKNOWN, not_attempted="no_ipv6_control")), "untested", "no_ipv6_control", "info"),
+    ("it has no such service", "A11", replace(GOOD, pinholes=replace(UNKNOWN, offered=False)), "ok", "no_pcp_over_ipv6", "info"),
+    ("its description was not read", "A11", replace(GOOD, pinholes=replace(UNKNOWN, offered=None)), "untested", "no_description", "info"),
+    ("it was not heard", "A11", replace(NOBODY, pinholes=replace(UNKNOWN, offered=None)), "untested", "no_answer", "info"),
+    ("UPnP is off", "A11", replace(OFF, pinholes=replace(UNKNOWN, offered=None)), "ok", "no_pcp_over_ipv6", "info"),
     ("no IPv6", "A11", replace(GOOD, pinholes=Pinholes()), "untested", "no_ipv6", "info"),
     ("filtered", "A12", GOOD, "ok", "closed", "info"),
     ("open", "A12", replace(GOOD, probes=({**GOOD.probes[0], "state": "open"},)), "finding", "port_still_open", "high"),
@@ -238,6 +326,17 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
     ),
     ("the vantage's own trouble", "A12", replace(GOOD, probes=({**GOOD.probes[0], "state": "no_route"},)), "untested", "not_learnt", "info"),
     ("one", "A13", GOOD, "ok", "one_gateway", "info"),
+    ("one over IPv4 and IPv6", "A13", replace(GOOD, devices=(GATEWAY, GATEWAY_6)), "ok", "one_gateway", "info"),
+    ("one, known over IPv6 by its route", "A13", replace(GOOD, devices=(GATEWAY, replace(GATEWAY_6, ipv4=""))), "ok", "one_gateway", "info"),
+    (
+        "another one over IPv6",
+        "A13",
+        replace(GOOD, devices=(GATEWAY, replace(GATEWAY_6, ipv4="", default_gateway=False))),
+        "finding",
+        "gateway_is_not_default_route",
+        "high",
+    ),
+    ("heard over IPv6 only", "A13", replace(GOOD, multicast_answered=False), "untested", "no_answer", "info"),
     ("none among devices", "A13", replace(GOOD, devices=(SPEAKER,)), "ok", "no_gateway_device", "info"),
     ("another one", "A13", replace(GOOD, devices=(GATEWAY, TWO)), "finding", "gateway_is_not_default_route", "high"),
     ("elsewhere", "A13", replace(GOOD, devices=(GATEWAY, ELSEWHERE)), "finding", "location_elsewhere", "medium"),
@@ -250,6 +349,10 @@ LAN_CASES: list[tuple[str, str, LanView, str, str, str]] = [
         "no_description",
         "info",
     ),
+    ("more devices than are looked at", "A13", replace(GOOD, cut=True), "untested", "too_many_devices", "info"),
+    ("more devices than are looked at", "A14", replace(GOOD, cut=True), "untested", "too_many_devices", "info"),
+    ("described over IPv4, not over IPv6", "A14", replace(GOOD, devices=(GATEWAY, replace(GATEWAY_6, device_type="", problem="x"))), "ok", "refused", "info"),
+    ("one device is not described", "A14", replace(GOOD, devices=(GATEWAY, ELSEWHERE)), "untested", "no_description", "info"),
     ("refused", "A14", GOOD, "ok", "refused", "info"),
     ("served", "A14", replace(GOOD, devices=(replace(GATEWAY, forged_host=200),)), "finding", "host_header_not_checked", "medium"),
     ("served by a speaker", "A14", replace(GOOD, devices=(GATEWAY, replace(SPEAKER, forged_host=200))), "finding", "host_header_not_checked", "low"),
@@ -275,7 +378,26 @@ WAN_CASES: list[tuple[str, str, WanView, str, str, str]] = [
     ("not sent", "A1", replace(SHUT, ssdp=(replace(SILENT, state="unsent"),)), "untested", "not_sent", "info"),
     ("nothing asked", "A1", replace(SHUT, ssdp=()), "untested", "nothing_asked", "info"),
     ("closed", "A2", SHUT, "ok", "refused", "info"),
-    ("filtered", "A2", replace(SHUT, doors=(Door(HOME, 5000, "filtered"),)), "ok", "filtered", "info"),
+    (
+        "filtered, and another port answers",
+        "A2",
+        replace(SHUT, doors=(Door(HOME, 5000, "filtered"), Door(HOME, 49152, "closed")), contacts=(Contact(HOME, ("tcp 49152",), tcp=True),)),
+        "ok",
+        "filtered",
+        "info",
+    ),
+    (
+        "filtered, and only a ping is known to get there",
+        "A2",
+        replace(SHUT, doors=(Door(HOME, 5000, "filtered"),), contacts=(Contact(HOME, ("ping",)),)),
+        "untested",
+        "silence_unproved",
+        "info",
+    ),
+    ("rejected by the address itself", "A2", replace(SHUT, doors=(Door(HOME, 5000, "rejected"),)), "ok", "refused", "info"),
+    ("rejected by another", "A2", replace(SHUT, doors=(Door(HOME, 5000, "rejected_on_the_way"),)), "untested", "rejected_on_the_way", "info"),
+    ("open, and no answer", "A2", replace(SHUT, doors=(Door(HOME, 5000, "open", http="silent"),)), "untested", "no_answer", "info"),
+    ("not all ports were asked", "A2", replace(SHUT, doors=(Door(HOME, 49152, "closed"),)), "untested", "location_ports_not_asked", "info"),
     (
         "filtered, and nothing is known to get there",
         "A2",
@@ -286,7 +408,7 @@ WAN_CASES: list[tuple[str, str, WanView, str, str, str]] = [
     ),
     ("served", "A2", replace(SHUT, doors=(Door(HOME, 5000, "open", "http://x/r.xml", "refused"),)), "finding", "description_served_outside", "high"),
     ("SOAP", "A2", replace(SHUT, doors=(Door(HOME, 5000, "open", "http://x/r.xml", "answered"),)), "finding", "soap_answers_outside", "critical"),
-    ("something else listens", "A2", replace(SHUT, doors=(Door(HOME, 5000, "open"),)), "ok", "refused", "info"),
+    ("something else listens", "A2", replace(SHUT, doors=(Door(HOME, 5000, "open", http="other"),)), "ok", "refused", "info"),
     ("where it would be is not known", "A2", replace(SHUT, location_ports=()), "untested", "location_ports_unknown", "info"),
     ("the vantage cannot send", "A2", replace(SHUT, doors=(Door(HOME, 5000, "no_route"),)), "untested", "not_sent", "info"),
     ("refused", "A3", SHUT, "ok", "refused", "info"),
@@ -342,6 +464,13 @@ def test_nothing_looked_at_is_nothing_well() -> None:
         (SHUT, GOOD, "A2", "ok", "refused"),
         (SHUT, replace(GOOD, devices=(replace(GATEWAY, location=f"http://{ROUTER}:41234/x.xml"),)), "A2", "untested", "location_ports_not_asked"),
         (replace(SHUT, location_ports=()), GOOD, "A2", "ok", "refused"),
+        # It is there and serves inside, so that a filtered port outside is its own doing.
+        (replace(SHUT, doors=(Door(HOME, 5000, "filtered"),), contacts=(Contact(HOME, ("ping",)),)), GOOD, "A2", "ok", "filtered"),
+        (replace(SHUT, doors=(Door(HOME, 5000, "filtered"),), contacts=(Contact(HOME, ("ping",)),)), OFF, "A2", "untested", "silence_unproved"),
+        (replace(SHUT, doors=(Door(HOME, 5000, "filtered"),), contacts=()), GOOD, "A2", "untested", "silence_unproved"),
+        # Something answers on the port of the description, and nobody asked for the description.
+        (replace(SHUT, doors=(Door(HOME, 5000, "open", http="answered"),), paths=("/",)), GOOD, "A2", "untested", "location_paths_not_asked"),
+        (replace(SHUT, doors=(Door(HOME, 5000, "open", http="answered"),)), GOOD, "A2", "ok", "refused"),
         (replace(SHUT, doors=(Door(HOME, 5000, "open", server="MiniUPnPd/1.0"),)), GOOD, "A8", "finding", "version_older_than_fix"),
         (replace(SHUT, ipv6_doors=(Door("2001:db8::10", 22, "open"),)), GOOD, "A11", "finding", "ipv6_port_open_outside"),
         (replace(SHUT, ipv6_doors=()), GOOD, "A11", "ok", "no_pcp_over_ipv6"),
@@ -378,3 +507,10 @@ def test_vantages() -> None:
     }
     both = checks(replace(GOOD, outside=outside(replace(SHUT, contacts=(Contact("2001:db8::10", ("ping",)),)))))
     assert both["A11"]["vantage"] == "lan+wan"
+
+
+def test_another_gateway_over_both_is_named_once() -> None:
+    six = replace(GATEWAY_6, ipv4=OTHER, default_gateway=False)
+    check = checks(replace(GOOD, devices=(GATEWAY, GATEWAY_6, six, TWO)))["A13"]
+    assert [(row["name"], row.get("address")) for row in check["findings"]] == [("gateway_is_not_default_route", OTHER), ("several_gateways", None)]
+    assert check["evidence"]["gateway_devices"] == [ROUTER, OTHER]
