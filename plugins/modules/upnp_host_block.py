@@ -95,7 +95,7 @@ def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     present = module.params["state"] == "present"
     try:
-        block = Block()
+        block = Block(present)
         outcome = block.prepare(present)
         if not module.check_mode:
             block.apply(outcome, present)

@@ -154,15 +154,22 @@ class Outcome:
 class Block:
     """The rules on the host that this runs on."""
 
-    def __init__(self) -> None:
-        self.nft = Nft()
+    def __init__(self, present: bool) -> None:
         self.systemd = Systemd()
+        self.nft: Nft | None
+        try:
+            self.nft = Nft()
+        except SystemProblem:
+            if present:
+                raise
+            # Without nft there are no rules of ours either, but there may be files.
+            self.nft = None
 
     def prepare(self, present: bool) -> Outcome:
         """Read the host and return what there is to do; nothing is changed."""
         outcome = Outcome()
         plan, files = outcome.plan, outcome.files
-        if present:
+        if present and self.nft:
             self._execute(["-c", "-f", "-"], _EMPTY + BODY)
             files[RULES_FILE] = FileState(_HEADER + _EMPTY + BODY, 0o600)
             files[UNIT_FILE] = FileState(_UNIT.format(nft=self.nft.path, rules=RULES_FILE))
@@ -184,7 +191,7 @@ class Block:
             for directory in dict.fromkeys(os.path.dirname(path) for path in files):
                 if _only_ours(directory):
                     plan.add(compare("directory", directory, {"mode": "0755"}, None, "nothing else is in it"))
-        table = read_table(self.nft.ruleset())
+        table = read_table(self.nft.ruleset()) if self.nft else None
         if table != (WANTED if present else None):
             before = None if table is None else BODY if table == WANTED else "other rules\n"
             plan.add(compare("nft_table", f"{FAMILY} {TABLE}", before, BODY if present else None))
@@ -221,7 +228,7 @@ class Block:
             self.systemd.call("daemon-reload")
 
     def _execute(self, arguments: list[str], script: str) -> None:
-        answer = run([self.nft.path, *arguments], script)
+        answer = run([self.nft.path if self.nft else "nft", *arguments], script)
         if answer.returncode != 0:
             raise SystemProblem(f"nft refuses the rules of table {FAMILY} {TABLE}: {answer.stderr.strip()}")
 
