@@ -67,7 +67,7 @@ ssdp:
   description: Whether a router answers the search.
   returned: success
   type: dict
-  contains: &answer
+  contains:
     state:
       description: V(answered), V(refused), V(silent) or V(untested).
       type: str
@@ -79,38 +79,68 @@ ssdp:
       returned: success
       sample: ""
     devices:
-      description: The routers that answered. With RV(ssdp) only.
+      description: The routers that answered.
       type: list
       elements: dict
-      returned: success
-      sample: []
-    ports:
-      description: The TCP ports that were looked at. With RV(soap) only.
-      type: list
-      elements: dict
-      returned: success
-      sample: []
-    locations:
-      description: Which of O(locations) are this router's. With RV(soap) only.
-      type: list
-      elements: str
       returned: success
       sample: []
 soap:
   description: Whether it takes requests.
   returned: success
   type: dict
-  contains: *answer
+  contains:
+    state:
+      description: V(answered), V(refused), V(silent) or V(untested).
+      type: str
+      returned: success
+      sample: silent
+    reason:
+      description: Why it is untested. Empty otherwise.
+      type: str
+      returned: success
+      sample: ""
+    ports:
+      description: The TCP ports that were looked at.
+      type: list
+      elements: dict
+      returned: success
+      sample: []
+    locations:
+      description: Which of O(locations) are this router's.
+      type: list
+      elements: str
+      returned: success
+      sample: []
 natpmp:
   description: Whether it answers NAT-PMP.
   returned: success
   type: dict
-  contains: *answer
+  contains:
+    state:
+      description: V(answered), V(refused), V(silent) or V(untested).
+      type: str
+      returned: success
+      sample: silent
+    reason:
+      description: Why it is untested. Empty otherwise.
+      type: str
+      returned: success
+      sample: ""
 pcp:
   description: Whether it answers PCP.
   returned: success
   type: dict
-  contains: *answer
+  contains:
+    state:
+      description: V(answered), V(refused), V(silent) or V(untested).
+      type: str
+      returned: success
+      sample: silent
+    reason:
+      description: Why it is untested. Empty otherwise.
+      type: str
+      returned: success
+      sample: ""
 elapsed:
   description: How many seconds it took.
   returned: success
