@@ -54,7 +54,15 @@ class ActionModule(ActionBase):
                 arguments["forwarded"],
                 arguments["mode"],
             )
-            result.update(wan_address=wan, ports=ports, outside=_lockdown.outside_targets(ports, wan), inside=_lockdown.inside_targets(ports))
+            locations = _lockdown.locations(before)
+            result.update(
+                wan_address=wan,
+                ports=ports,
+                locations=list(locations),
+                location_ports=sorted(set(locations.values())),
+                outside=_lockdown.outside_targets(ports, wan),
+                inside=_lockdown.inside_targets(ports),
+            )
             return result
         try:
             texts = _lockdown.UpnpTexts(_texts.choose_language(arguments["language"]))

@@ -124,6 +124,16 @@ ports:
   type: list
   elements: dict
   returned: O(state=planned)
+locations:
+  description: Where the router's description is or was.
+  type: list
+  elements: str
+  returned: O(state=planned)
+location_ports:
+  description: The TCP ports of RV(locations).
+  type: list
+  elements: int
+  returned: O(state=planned)
 outside:
   description: Targets for M(homeserver.hardening.port_probe_info) on the vantages.
   type: list

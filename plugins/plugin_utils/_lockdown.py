@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from ._texts import Texts, load_data
 
@@ -120,6 +121,21 @@ def former_ports(
 
 def _key(row: Mapping[str, Any]) -> tuple[str, int]:
     return str(row["protocol"]), int(row["external_port"])
+
+
+def locations(before: Mapping[str, Any]) -> dict[str, int]:
+    """Return where the router's description is, and where it was when it last answered, each with its TCP port."""
+    found: dict[str, int] = {}
+    for row in (before.get("gateway"), before.get("remembered")):
+        text = str((row or {}).get("location") or "")
+        try:
+            url = urlsplit(text)
+            port = url.port or 80
+        except ValueError:
+            continue
+        if url.scheme == "http" and url.hostname:
+            found[text] = port
+    return found
 
 
 def outside_targets(ports: Sequence[Mapping[str, Any]], address: str) -> list[dict[str, Any]]:

@@ -250,6 +250,20 @@ def test_check_mode_says_nothing_of_what_is_not_yet_so():
     assert set(states(seen(pending=True, probes={"vps1": [probe("open")]})).values()) == {UNTESTED}
 
 
+@pytest.mark.parametrize(
+    ("gateway", "remembered", "found"),
+    [
+        (None, None, {}),
+        ({"location": ""}, {"location": None}, {}),
+        ({"location": "http://192.0.2.1:5000/d.xml"}, {"location": "http://192.0.2.1:5000/d.xml"}, {"http://192.0.2.1:5000/d.xml": 5000}),
+        ({"location": "http://192.0.2.1/d.xml"}, {"location": "http://192.0.2.1:49152/"}, {"http://192.0.2.1/d.xml": 80, "http://192.0.2.1:49152/": 49152}),
+        ({"location": "http://192.0.2.1:99999/"}, {"location": "https://192.0.2.1/"}, {}),
+    ],
+)
+def test_locations(gateway, remembered, found):
+    assert _lockdown.locations({"gateway": gateway, "remembered": remembered}) == found
+
+
 def test_targets():
     rows = [MAPPING, {**MAPPING, "external_port": 80}, UDP, {**MAPPING, "external_port": 0}, {**MAPPING, "external_port": 81, "internal_client": ""}]
     assert _lockdown.outside_targets(rows, "203.0.113.7") == [
