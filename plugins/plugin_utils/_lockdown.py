@@ -297,10 +297,18 @@ def _outside(seen: Seen) -> Iterable[dict[str, Any]]:
             yield check(name, UNTESTED, "not_probed" if valid else "no_vantage")
         elif open_questions and seen.mode == DISABLED and seen.daemon_off:
             yield check(name, OK, "daemon_off")
+        elif set(open_questions) == {"silence_unproved"} and _answers_inside(audit, seen) and all(_reachable(seen.outside[host]) for host, _row in rows):
+            # The router answers this very question in the home, and packets get to it.
+            yield check(name, OK, "silent")
         elif open_questions:
             yield check(name, UNTESTED, open_questions[0])
         else:
             yield check(name, OK, str(rows[0][1]["reason"]))
+
+
+def _answers_inside(audit: str, seen: Seen) -> bool:
+    questions = {"A1": ("ssdp",), "A3": ("natpmp", "pcp")}.get(audit, ())
+    return bool(questions) and all((seen.silence.get(question) or {}).get("state") == "answered" for question in questions)
 
 
 def build_report(host: str, time: str, seen: Seen) -> dict[str, Any]:

@@ -248,7 +248,9 @@ class LinuxRouter:
         """Keep how the daemon was until it is so again. Written before anything changes."""
         if self.options.state == DISABLED:
             if record is None and plan.changed:
-                self.state.write(RECORD, {"enabled": bool(before.daemon.enabled), "running": before.daemon.running})
+                # One that is enabled and has died is meant to run, and would at the next boot.
+                enabled = bool(before.daemon.enabled)
+                self.state.write(RECORD, {"enabled": enabled, "running": before.daemon.running or enabled})
             yield
             return
         yield

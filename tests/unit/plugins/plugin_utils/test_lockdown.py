@@ -211,6 +211,21 @@ def test_outside(status, router, state):
     assert states(seen(outside=outside(A1=status), router=router))["ssdp_outside"] == state
 
 
+@pytest.mark.parametrize(
+    ("inside", "reachable", "ssdp", "pmp"),
+    [
+        (("ssdp",), True, OK, UNTESTED),
+        (("natpmp", "pcp"), True, UNTESTED, OK),
+        (("pcp",), True, UNTESTED, UNTESTED),
+        (("ssdp", "natpmp", "pcp"), False, UNTESTED, UNTESTED),
+    ],
+)
+def test_silence_outside_counts_where_the_router_answers_the_same_inside(inside, reachable, ssdp, pmp):
+    silence = {**OFF, **{name: {"state": "answered", "reason": ""} for name in inside}}
+    found = states(seen(mode="guarded", silence=silence, outside=outside(reachable, A1="untested", A2="untested", A3="untested")))
+    assert (found["ssdp_outside"], found["pmp_outside"], found["soap_outside"]) == (ssdp, pmp, UNTESTED)
+
+
 def test_nobody_outside():
     found = states(seen(vantages=[], router=ROUTER))
     assert found["ssdp_outside"] == found["soap_outside"] == found["pmp_outside"] == UNTESTED

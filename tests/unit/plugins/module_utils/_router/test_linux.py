@@ -170,6 +170,13 @@ def test_restored_keeps_what_was_off_off(router):
     assert router.unit["ActiveState"] == "inactive"
 
 
+def test_restored_has_a_daemon_run_that_had_died(router):
+    router.unit.update(ActiveState="failed")
+    router.do("disabled")
+    router.do("restored")
+    assert router.unit == {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"}
+
+
 def test_a_second_disabling_does_not_forget_how_it_was(router):
     router.do("disabled")
     router.chains["prerouting_miniupnpd"] = [80]
