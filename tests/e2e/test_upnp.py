@@ -243,8 +243,16 @@ class TestDrill:
         done, report = run(lab, mode="guarded", remove=[{"protocol": "tcp", "external_port": OUTSIDE, "internal_client": router.neighbour}])
         assert set(ok(done).changed.values()) == {0}
 
+    def test_disabled_removes_what_is_named_and_its_own(self, lab: lablib.Lab, router: Router) -> None:
+        router.neighbour_maps()
+        done, report = run(lab, remove=[{"description": "Camera 7"}], forwarded=[{"protocol": "tcp", "external_port": 80}])
+        found = states(ok(done) and report)
+        assert (found["table_empty"], found["ports_closed"], found["ssdp_silent"]) == ("ok", "ok", "fail"), json.dumps(report["checks"], indent=1)
+        assert "removed as you said: tcp 9999" in " ".join(done.output.split())
+        assert "open" not in router.from_outside().values()
+        assert router.leases() == ""
+
     def test_absent_leaves_nothing(self, lab: lablib.Lab, router: Router, unchanged: Any) -> None:
-        ok(run(lab)[0])
         done, _report = run(lab, state="absent", router=ROUTER)
         ok(done)
         done, _report = run(lab, state="absent", router=ROUTER)

@@ -28,7 +28,7 @@ from ._miniupnpd import CHAINS, Found, RouterError, Rule
 
 RECORD = "router_upnp.json"
 ENABLED, DISABLED, RESTORED = "enabled", "disabled", "restored"
-_STOP_TIMEOUT = 5.0
+_STOP_TIMEOUT = 10.0
 _LOCK_TIMEOUT = 60.0
 
 
@@ -263,7 +263,8 @@ class LinuxRouter:
         flush = []
         for change in result.plan.changes:
             if change.kind == "unit_file":
-                self._systemctl("enable" if change.after == "enabled" else "disable", before.daemon.unit)
+                # Debian's systemctl would also change the links of a SysV script of that name, which do nothing beside a unit.
+                self._systemctl("enable" if change.after == "enabled" else "disable", before.daemon.unit, "SYSTEMCTL_SKIP_SYSV=1")
             elif change.kind == "daemon" and change.after == "running":
                 self._start(before.daemon)
             elif change.kind == "daemon":
@@ -283,10 +284,10 @@ class LinuxRouter:
             ended = self._end_connections(before.found.rules, result)
         return ended
 
-    def _systemctl(self, *arguments: str) -> None:
-        answer = run([tool("systemctl", "systemd"), *arguments])
+    def _systemctl(self, verb: str, unit: str, *environment: str) -> None:
+        answer = run([tool("env", "coreutils"), *environment, tool("systemctl", "systemd"), verb, unit])
         if answer.returncode != 0:
-            raise RouterError(f"systemctl {' '.join(arguments)} failed: {answer.stderr.strip()}")
+            raise RouterError(f"systemctl {verb} {unit} failed: {answer.stderr.strip()}")
 
     def _start(self, daemon: Daemon) -> None:
         if daemon.unit:
