@@ -346,7 +346,7 @@ def build_report(host: str, time: str, seen: Seen) -> dict[str, Any]:
         "connections_ended": seen.router.get("connections_ended"),
         "sheet": sheet,
         # After rules that stayed, only the router can close a port.
-        "restart": any(row["id"] == "ports_closed" and row["state"] == FAIL for row in checks) and not seen.router,
+        "restart": any(row["id"] == "ports_closed" and row["state"] == FAIL for row in checks) and not seen.router and not sheet,
         "vantages": [{key: vantage.get(key) for key in ("host", "valid", "reason", "error")} for vantage in seen.vantages],
     }
 
@@ -429,13 +429,16 @@ class _Block:
         strangers = [row for row in report["mappings"] if row["decision"] == "not_consented" and row["there"] is not False]
         if strangers and (report["pending"] or report["mode"] == DISABLED):
             self.add("NOTE", self.texts.get("not_consented", count=len(strangers)))
-            for row in self._some(strangers):
+            # Otherwise they stand with the router's list.
+            for row in self._some(strangers if report["pending"] else ()):
                 self._item(self._mapping(row))
 
     def todo(self) -> None:
         report, texts = self.report, self.texts
         router = report["router"]
-        values = {"address": router["address"] or "?", "product": router["product"] or texts.get("router")}
+        # The banner in parentheses belongs into the report, not into a sentence.
+        product = str(router["product"]).split(" (", maxsplit=1)[0]
+        values = {"address": router["address"] or "?", "product": product or texts.get("router")}
         strangers = [row for row in report["mappings"] if row["decision"] == "not_consented" and row["there"] is not False]
         if strangers:
             row = strangers[0]
