@@ -42,7 +42,7 @@ class Job:
 
 
 #: Cases on the ordinary home; the long ones first, so that the two cores finish together.
-CASES = (("test_foreign",), ("test_lockout", "test_docker"), ("test_inputs",))
+CASES = (("test_foreign",), ("test_lockout", "test_docker"), ("test_inputs",), ("test_upnp",))
 
 
 def jobs(lines: list[str], systems: list[str], everything: bool) -> list[Job]:
