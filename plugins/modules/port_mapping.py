@@ -440,6 +440,7 @@ def argument_spec():
                 "external_port": {"type": "int"},
                 "port": {"type": "int"},
                 "lease": {"type": "int", "default": 604800},
+                "families": {"type": "list", "elements": "str", "choices": ["ipv4", "ipv6"], "default": ["ipv4"]},
             },
         },
         "method": {"type": "str", "choices": list(METHODS), "default": "auto"},
@@ -470,7 +471,11 @@ def argument_spec():
 def request_of(params):
     """Turn the options into a request, or raise ValueError."""
     if params["state"] == "absent":
-        named = [Named(row["name"], row["protocol"], row["external_port"] or row["port"], row["port"]) for row in params["mappings"]]
+        named = [
+            Named(row["name"], row["protocol"], row["external_port"] or row["port"], row["port"], family)
+            for row in params["mappings"]
+            for family in families_of(row)
+        ]
         originals = [
             Entry(row["protocol"], row["external_port"], row["internal_client"], row["internal_port"], row["description"], True, row["lease"])
             for row in params["restore"]
@@ -481,7 +486,7 @@ def request_of(params):
         if row["port"] is None:
             raise ValueError(f"mapping {row['name']!r}: port is required with state: present; it is the port that the service listens on")
         external = row["port"] if row["external_port"] is None else row["external_port"]
-        wanted.append(Wanted(row["name"], row["protocol"], external, row["port"], row["lease"]))
+        wanted.extend(Wanted(row["name"], row["protocol"], external, row["port"], row["lease"], family) for family in families_of(row))
     return Request(
         state="present",
         wanted=wanted,
@@ -492,13 +497,20 @@ def request_of(params):
     )
 
 
+def families_of(row):
+    """Return the families of a mapping, each once."""
+    if not row["families"]:
+        raise ValueError(f"mapping {row['name']!r}: families is empty: name ipv4, ipv6 or both, or leave it out for ipv4")
+    return list(dict.fromkeys(row["families"]))
+
+
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
     try:
         request = request_of(params)
     except ValueError as error:
-        module.fail_json(msg=str(error), changed=False, mappings=[], gateway=None, left=[], plan=[], kept=[])
+        module.fail_json(msg=str(error), changed=False, mappings=[], gateway=None, gateway_ipv6=None, left=[], plan=[], kept=[])
     selection = Selection(params["method"], params["gateway"], params["interface"], params["timeout"], params["state_dir"])
     result = run(request, selection, module.check_mode)
     for warning in result.warnings:

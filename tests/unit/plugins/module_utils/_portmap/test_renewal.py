@@ -111,8 +111,7 @@ class Home:
         self.opened = 0
         self.opener: Callable[[Selection], Gateway] = lambda selection: self.router
         monkeypatch.setattr(moments, "now", lambda: self.moment)
-        for module in (renewal, service):
-            monkeypatch.setattr(module, "host_id", lambda: "01234567")
+        monkeypatch.setattr(service, "host_id", lambda: "01234567")
 
     def present(self, *wanted: Wanted, check_mode: bool = False, **options: Any) -> Result:
         return run(Request("present", wanted, **options), Selection(state_dir=str(self.path)), check_mode, self.opener)
