@@ -67,8 +67,21 @@ options:
           - IGD version 2 knows nothing longer than a week and turns V(0) into a week. Routers that only take permanent mappings get one.
           - PCP and NAT-PMP are asked for a day at most.
           - A run renews what has less than half of its lease left, or more than was asked for. That is no change; see RV(mappings[].renewed).
+          - For IPv6 a day at most is asked for.
         type: int
         default: 604800
+      families:
+        description:
+          - V(ipv4) forwards an external port to this host.
+          - V(ipv6) opens the port in the router's firewall for this host's global IPv6 address (a pinhole), and needs a O(state_dir) that can be written. There
+            is no NAT, so O(mappings[].external_port) must be the same as O(mappings[].port). O(gateway) is for IPv4; over IPv6 the router of the default
+            route is asked, on O(interface) if that is given.
+          - With O(state=present) what this host made for the same service in a family that is not named is removed. With O(state=absent) the service's
+            mappings of all families are removed, and this only says for which there shall be a row in RV(mappings).
+        type: list
+        elements: str
+        choices: [ipv4, ipv6]
+        default: [ipv4]
   adopt:
     description:
       - Whether to take over an untagged mapping that already leads to the wanted port of this host.
@@ -169,6 +182,7 @@ RETURN = r"""
 mappings:
   description:
     - What became of each mapping, in the order of O(mappings). With O(state=absent) and no O(mappings), one row for each that was removed.
+    - A mapping for two families has a row for each, in their order.
     - Returned on failure as well.
   returned: always
   type: list
@@ -179,13 +193,18 @@ mappings:
       type: str
       returned: success
       sample: https
+    family:
+      description: V(ipv4) for a forwarding, V(ipv6) for a pinhole.
+      type: str
+      returned: success
+      sample: ipv4
     protocol:
       description: The protocol.
       type: str
       returned: success
       sample: tcp
     external_port:
-      description: The router's port.
+      description: The router's port. With IPv6, this host's.
       type: int
       returned: success
       sample: 443
@@ -321,6 +340,10 @@ gateway:
       type: int
       returned: success
       sample: 86400
+gateway_ipv6:
+  description: The router that was asked for IPv6, with the same keys as RV(gateway). Its C(wan_address) is this host's own. V(null) if none was asked.
+  returned: always
+  type: dict
 left:
   description: With O(state=absent), mappings that lead to this host but do not carry its tag, and were left alone.
   returned: always
@@ -332,6 +355,11 @@ left:
       type: str
       returned: success
       sample: tcp
+    family:
+      description: V(ipv4) or V(ipv6).
+      type: str
+      returned: success
+      sample: ipv4
     external_port:
       description: The router's port. V(0) stands for all ports.
       type: int

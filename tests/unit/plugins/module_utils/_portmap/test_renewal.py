@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _moment as moments
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _renewal as renewal
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service as service
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import AnswerError, GatewayError, NoGatewayError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._kept import FILE, Keeping, Kept, Way, due
