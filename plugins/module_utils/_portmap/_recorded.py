@@ -346,7 +346,11 @@ class RecordedGateway(Gateway):
         except GatewayError:
             # Who may not read the records has none; what needs them says so.
             return
-        self._restarted = clock is not None and not packets.epoch_valid(clock.epoch, 0.0, epoch, clock.passed(self._read_at))
+        self._restarted = clock is not None and self._restarted_since(clock, epoch)
+
+    def _restarted_since(self, clock: Clock, epoch: int) -> bool:
+        """Whether the router forgot what it had, by what it told when that was written down and what it tells now."""
+        return not packets.epoch_valid(clock.epoch, 0.0, epoch, clock.passed(self._read_at))
 
     def _problem(self, entry: Entry, answer: Answer) -> str:
         """Say what is wrong with what was granted; empty if nothing is."""
