@@ -159,11 +159,11 @@ class RecordedGateway(Gateway):
         return notes
 
     def list(self) -> Entries:
-        return [self._entry(record) for record in self._records()]
+        return [entry_of(record) for record in self._records()]
 
     def find(self, protocol: str, external_port: int, family: str = IPV4) -> Entry | None:
         record = self._record(protocol, external_port)
-        return None if record is None else self._entry(record)
+        return None if record is None else entry_of(record)
 
     def add(self, entry: Entry) -> Entry:
         self._store.require_usable()
@@ -207,7 +207,7 @@ class RecordedGateway(Gateway):
                 self._give_back(record, granted)
             raise AnswerError(problem) if not answer.lifetime or not answer.external_port else GatewayError(problem)
         self._save(granted, instead_of=record)
-        return self._entry(granted)
+        return entry_of(granted)
 
     def delete(self, entry: Entry) -> None:
         self._store.require_usable()
@@ -418,15 +418,6 @@ class RecordedGateway(Gateway):
         end = moments.now().after(min(lifetime, _DAY))
         return {"expires": end.wall, "boot": end.boot, "ends": end.ticks}
 
-    def _entry(self, record: Record) -> Entry:
-        lease = max(1, round(record.left(moments.now())))
-        return Entry(
-            *(record.protocol, record.external_port, record.internal_client, record.internal_port, record.description),
-            enabled=not record.unsure,
-            lease=lease,
-            family=record.family,
-        )
-
     def _save(self, record: Record, instead_of: Record | None = None) -> None:
         restarted = self._restarted
 
@@ -533,6 +524,17 @@ class PcpGateway(RecordedGateway):
         if 0 < answer.lifetime <= _DAY and answer.result in (7, 8, 10):
             hint += f". It says to try again after {answer.lifetime} s"
         return ProtocolError(action, answer.result, text, hint)
+
+
+def entry_of(record: Record) -> Entry:
+    """Return what is recorded as the router would show it."""
+    lease = max(1, round(record.left(moments.now())))
+    return Entry(
+        *(record.protocol, record.external_port, record.internal_client, record.internal_port, record.description),
+        enabled=not record.unsure,
+        lease=lease,
+        family=record.family,
+    )
 
 
 def _inside(one: Entry | Record) -> tuple[str, str, int]:

@@ -32,8 +32,8 @@ from ._model import FAMILIES, IPV4, IPV6, MAX_LEASE, Entry, Gateway, Key, Wanted
 from ._patience import UNDO
 from ._pinholes import open_pinholes
 from ._planning import Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
-from ._recorded import NatPmpGateway, PcpGateway
-from ._records import Store
+from ._recorded import NatPmpGateway, PcpGateway, entry_of
+from ._records import Record, Store
 
 METHODS = ("auto", "upnp", "pcp", "natpmp")
 _RECORDED: dict[str, Kind] = {"pcp": PcpGateway, "natpmp": NatPmpGateway}
@@ -162,7 +162,7 @@ def gateway_data(gateway: Gateway) -> dict[str, Any]:
 def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
     """Read what the router holds. No router is an answer, not a failure."""
     start = time.monotonic()
-    result = Result(data={"available": False, "reason": "", "gateway": None, "mappings": [], "elapsed": 0.0})
+    result = Result(data={"available": False, "reason": "", "gateway": None, "gateway_ipv6": None, "mappings": [], "elapsed": 0.0})
     try:
         gateway = opener(selection)
         result.data["gateway"] = gateway_data(gateway)
@@ -182,8 +182,43 @@ def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
         result.data["mappings"] = [_info_row(entry, host) for entry in entries]
         if gateway.incomplete:
             result.warnings.append(f"{gateway.incomplete}: what is shown is not all. A restart of the router clears most tables")
+    _add_pinholes(selection, opener, result)
     result.data["elapsed"] = round(time.monotonic() - start, 3)
     return result
+
+
+def _add_pinholes(selection: Selection, opener: Opener, result: Result) -> None:
+    """Show what this host opened for IPv6, as the router knows it. Nobody lists pinholes, so the records say what there is; without one nobody is asked."""
+    records = _open_pinholes(selection) if result.error is None else []
+    if not records:
+        return
+    try:
+        gateway = opener(replace(selection, family=IPV6, method="auto"))
+        entries = gateway.list()
+        result.data["gateway_ipv6"] = gateway_data(gateway)
+    except PortmapError as error:
+        result.warnings.append(
+            f"what this host opened for IPv6 is shown as it was recorded, since the router does not tell whether it holds it: {_text(error)}"
+        )
+        entries = [replace(entry_of(record), enabled=False) for record in records]
+    try:
+        host = Host("", host_id())
+    except OwnershipError:
+        host = Host("", "")
+    result.data["mappings"].extend(_info_row(entry, host) for entry in entries)
+
+
+def _open_pinholes(selection: Selection) -> list[Record]:
+    """Return the records of pinholes that may be open."""
+    if selection.state_dir is None:
+        return []
+    try:
+        records = Store(selection.state_dir).read()[0]
+    except GatewayError:
+        # Who may not read them has none.
+        return []
+    moment = moments.now()
+    return [record for record in records if record.family == IPV6 and not record.abandoned and record.left(moment) > 0]
 
 
 def run(request: Request, selection: Selection, check_mode: bool, opener: Opener = open_gateway) -> Result:
@@ -332,14 +367,8 @@ def _find(request: Request, selection: Selection, opener: Opener, result: Result
 def _left_in(request: Request, selection: Selection, keeping: Keeping | None) -> set[str]:
     """Return the families in which this host may have made mappings of the same services, as far as it wrote that down."""
     names = {one.name for one in request.wanted} if request.state == "present" else _names(request)
-    families: set[str] = set()
-    if selection.state_dir is not None:
-        moment = moments.now()
-        with contextlib.suppress(GatewayError):
-            for record in Store(selection.state_dir).read()[0]:
-                tag = parse_tag(record.description)
-                if record.family == IPV6 and record.left(moment) > 0 and not record.abandoned and tag is not None and (names is None or tag.name in names):
-                    families.add(IPV6)
+    tags = [parse_tag(record.description) for record in _open_pinholes(selection)]
+    families = {IPV6 for tag in tags if tag is not None and (names is None or tag.name in names)}
     if keeping is not None and names is not None:
         families.update(kept.family for kept in keeping.mappings if kept.name in names)
     return families
