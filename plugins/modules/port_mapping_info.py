@@ -18,8 +18,8 @@ extends_documentation_fragment:
 author:
   - homeserver.hardening contributors (@homeserver-hardening)
 notes:
-  - Some routers do not list forwardings that were made on their own page, and none lists what it opens for IPv6: of that only what
-    this host recorded in O(state_dir) is shown.
+  - Some routers do not list forwardings that were made on their own page.
+  - None lists what it opens for IPv6. Of that only what this host recorded in O(state_dir) is shown.
 seealso:
   - module: homeserver.hardening.port_mapping
 """

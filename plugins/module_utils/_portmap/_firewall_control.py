@@ -27,7 +27,7 @@ from ._description import FIREWALL_CONTROL, Description, Service
 from ._discovery import PORT, parse_answer, search_message
 from ._document import Node
 from ._errors import AnswerError, GatewayError, NoGatewayError, ProtocolError
-from ._links import Link6
+from ._links import Link6, socket_address
 from ._model import IPV6, MIN_LEASE, Entries, Entry, GatewayInfo, Wanted
 from ._packets import Answer
 from ._patience import Patience
@@ -138,7 +138,7 @@ def _send(opened: socket.socket, link: Link6, targets: tuple[str, ...]) -> None:
     # To the router itself first: its answer passes stateful firewalls of this host, the answer to a multicast does not.
     for address in (link.gateway or "", f"{GROUP}%{link.interface}"):
         for target in targets:
-            opened.sendto(search_message(target, f"[{address.partition('%')[0]}]"), (address, PORT))
+            opened.sendto(search_message(target, f"[{address.partition('%')[0]}]"), socket_address(address, PORT))
 
 
 def _location(text: str) -> http_client.Url:

@@ -9,6 +9,7 @@ Private to this collection.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 
 from .._address._interfaces import InterfaceAddress, NetlinkError, Network, preferred, read_network
@@ -63,6 +64,12 @@ class Link6(Link):
 
     def __str__(self) -> str:
         return f"{self.interface} ({self.source})"
+
+
+def socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Return what a socket takes for an address; the scope of a link-local one is a number there."""
+    host, _mark, scope = address.partition("%")
+    return (host, port, 0, socket.if_nametoindex(scope)) if scope else (host, port)
 
 
 def read_links(interface: str | None = None, gateway: str | None = None, network: Network | None = None, shown: str | None = None) -> list[Link]:

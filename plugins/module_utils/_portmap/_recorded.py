@@ -24,7 +24,7 @@ from typing import Any
 from . import _moment as moments
 from . import _packets as packets
 from ._errors import AnswerError, GatewayError, NoGatewayError, ProtocolError
-from ._links import Link, Link6
+from ._links import Link, Link6, socket_address
 from ._model import IPV4, IPV6, MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo, Key, make_key
 from ._moment import Moment
 from ._packets import Answer, PacketError
@@ -49,7 +49,7 @@ def exchange(link: Link, address: str, request: bytes, read: Reader, timeout: fl
         try:
             opened.bind((link.source, 0))
             # Connected, so that nobody else is heard and a closed port is noticed.
-            opened.connect((address, packets.PORT))
+            opened.connect(socket_address(address, packets.PORT))
             while True:
                 now = time.monotonic() - start
                 if now >= timeout or left <= 0:

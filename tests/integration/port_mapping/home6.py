@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import subprocess
 import sys
 import time
@@ -23,20 +25,18 @@ class Home6(Home):
     def start(self) -> None:
         """Make the home, and give everybody an address that is valid at once."""
         super().start()
-        for name in (self.host, self.neighbour, self.router, self.internet):
-            self.run(name, "sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.disable_ipv6=0")
-        for name, address in ((self.host, HOST6), (self.neighbour, NEIGHBOUR6)):
+        for name, address, local in ((self.host, HOST6, "fe80::10"), (self.neighbour, NEIGHBOUR6, "fe80::11")):
             self.run(name, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=0")
-            batch([f"addr add {address}/64 dev eth0 nodad", f"-6 route add default via {ROUTER6} dev eth0"], name)
+            batch([f"addr add {local}/64 dev eth0 nodad", f"addr add {address}/64 dev eth0 nodad", f"route add ::/0 via {ROUTER6} dev eth0"], name)
         router = [f"addr add {ROUTER6}/64 dev lan0 nodad", f"addr add {PREFIX}1/64 dev lan0 nodad", f"addr add {OTHER_PREFIX}1/64 dev lan0 nodad"]
-        batch([*router, f"addr add {WAN}2/64 dev wan0 nodad", f"-6 route add default via {WAN}1"], self.router)
-        batch([f"addr add {WAN}1/64 dev eth0 nodad", f"-6 route add 2a00:77::/48 via {WAN}2"], self.internet)
+        batch([*router, f"addr add {WAN}2/64 dev wan0 nodad", f"route add ::/0 via {WAN}1"], self.router)
+        batch([f"addr add {WAN}1/64 dev eth0 nodad", f"route add 2a00:77::/48 via {WAN}2"], self.internet)
         self.run(self.router, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
 
     def renumber(self, address: str, keep: Sequence[str] = ()) -> None:
         """Give the host another global address; earlier ones that are kept go out of use."""
         self.run(self.host, "ip", "-6", "addr", "flush", "dev", "eth0", "scope", "global")
-        batch([f"addr add {address}/64 dev eth0 nodad", f"-6 route replace default via {ROUTER6} dev eth0"], self.host)
+        batch([f"addr add {address}/64 dev eth0 nodad", f"route replace ::/0 via {ROUTER6} dev eth0"], self.host)
         for old in keep:
             batch([f"addr add {old}/64 dev eth0 nodad preferred_lft 0"], self.host)
 
@@ -51,9 +51,20 @@ class Home6(Home):
             time.sleep(0.05)
 
     def pinholes(self) -> list[str]:
-        """Return the router's rules that let IPv6 in: port and address."""
-        rules = self.run(self.router, "nft", "list", "chain", "inet", "filter", "miniupnpd")
-        return sorted(line.strip() for line in rules.splitlines() if "accept" in line and "pinhole" in line)
+        """Return what the router lets in over IPv6: address and port."""
+        rules = self.run(self.router, "nft", "list", "chain", "inet", "filter", "miniupnpd").splitlines()
+        found = [re.search(r"dport ([0-9]+) @nh,192,128 (0x[0-9a-f]+) .* accept", line) for line in rules]
+        return sorted(f"{ipaddress.IPv6Address(int(match.group(2), 16))} {match.group(1)}" for match in found if match)
+
+    def silence_pcp(self) -> None:
+        """Let the router not answer PCP over IPv6, which this daemon cannot be told."""
+        self.run(self.router, "nft", "insert", "rule", "inet", "filter", "input", "meta", "nfproto", "ipv6", "udp", "dport", "5351", "reject")
+
+    def restore_pcp(self) -> None:
+        """End that."""
+        rules = self.run(self.router, "nft", "-a", "list", "chain", "inet", "filter", "input")
+        for handle in re.findall(r"udp dport 5351 reject.*# handle ([0-9]+)", rules):
+            self.run(self.router, "nft", "delete", "rule", "inet", "filter", "input", "handle", handle)
 
     def reaches(self, port: int, address: str = HOST6, timeout: float = 0.7) -> bool:
         """Ask a host of the home from the Internet over IPv6."""

@@ -41,6 +41,7 @@ def home(_home6: Home6) -> Iterator[Home6]:
     _camera(_home6)
     yield _home6
     _home6.renumber(HOST6)
+    _home6.restore_pcp()
 
 
 def _camera(home: Home6) -> None:
@@ -50,7 +51,7 @@ def _camera(home: Home6) -> None:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
             opened.settimeout(2)
             opened.bind((NEIGHBOUR6, 0))
-            opened.connect((f"{ROUTER6}%eth0", 5351))
+            opened.connect((ROUTER6, 5351, 0, socket.if_nametoindex("eth0")))
             client = socket.inet_pton(socket.AF_INET6, NEIGHBOUR6)
             opened.send(struct.pack("!BBHI", 2, 1, 0, 7200) + client + bytes(range(12)) + struct.pack("!B3xHH", 6, 81, 81) + bytes(16))
             return opened.recv(1100)
@@ -132,16 +133,15 @@ def test_a_low_port(home: Home6) -> None:
 
 
 def test_upnp_where_pcp_is_off(home: Home6) -> None:
-    home.start_daemon(recorded=False)
+    home.silence_pcp()
     done = _present(home, "auto", WEB)
     assert [row["method"] for row in done["mappings"]] == ["upnp"]
     assert home.reaches(8443)
     assert not home.module("port_mapping", mappings=[WEB])["changed"]
     refused = home.module("port_mapping", mappings=[WEB, TLS])
     assert "606" in refused["msg"]
-    assert home.pinholes() == [f"{HOST6} 8443"]
-    assert home.module("port_mapping", state="absent")["changed"]
-    assert home.pinholes() == []
+    assert _open(home) == [f"{HOST6} 8443"]
+    _gone(home, "auto")
 
 
 def test_nothing_that_opens_ports(home: Home6) -> None:
