@@ -187,6 +187,8 @@ class RecordedGateway(Gateway):
             if before is None:
                 # Before the router is asked.
                 self._store.flush()
+        if before is not None:
+            self._clear(record)
         answer = self._map(record, entry.lease or _DAY)
         if answer.result:
             if before is None:
@@ -304,6 +306,9 @@ class RecordedGateway(Gateway):
             family=self.family,
             **self._end(entry.lease or _DAY),
         )
+
+    def _clear(self, record: Record) -> None:
+        """Do what a router needs before a mapping of ours can be renewed."""
 
     def _map(self, record: Record, lifetime: int) -> Answer:
         try:
@@ -513,6 +518,12 @@ class PcpGateway(RecordedGateway):
             raise GatewayError(f"PCP takes this from {record.internal_client} only, which this host no longer has")
         link = self._link_of(record)
         return self._ask(packets.pcp_map_request(link.source, *arguments, options), link)
+
+    def _clear(self, record: Record) -> None:
+        # miniupnpd 2.3.1 knows the nonce of a pinhole no more once it was renewed, and then lets nobody close it. So it is closed, and opened anew at once.
+        if self.family == IPV6:
+            self._save(replace(record, unsure=True))
+            self._map(record, 0)
 
     def _nonce(self, entry: Entry) -> str:
         return os.urandom(12).hex()

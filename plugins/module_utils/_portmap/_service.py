@@ -200,7 +200,7 @@ def _add_pinholes(selection: Selection, opener: Opener, result: Result) -> None:
         result.warnings.append(
             f"what this host opened for IPv6 is shown as it was recorded, since the router does not tell whether it holds it: {_text(error)}"
         )
-        entries = [replace(entry_of(record), enabled=False) for record in records]
+        entries = [replace(entry_of(record), enabled=False) for record in records if not record.abandoned]
     try:
         host = Host("", host_id())
     except OwnershipError:
@@ -218,7 +218,7 @@ def _open_pinholes(selection: Selection) -> list[Record]:
         # Who may not read them has none.
         return []
     moment = moments.now()
-    return [record for record in records if record.family == IPV6 and not record.abandoned and record.left(moment) > 0]
+    return [record for record in records if record.family == IPV6 and record.left(moment) > 0]
 
 
 def run(request: Request, selection: Selection, check_mode: bool, opener: Opener = open_gateway) -> Result:

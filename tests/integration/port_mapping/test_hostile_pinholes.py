@@ -32,7 +32,7 @@ WEB = {"name": "web", "protocol": "tcp", "port": 8443, "families": ["ipv6"]}
 HANG = 5.0
 FOREVER = 6.0
 ADVICE = re.compile(
-    r"open the port in|open it on the router's own page|open the port there|remove (them|mappings)|restart the router|run again later|switch the firewall on"
+    r"open the port in|open it on the router's own page|open the port there|remove (some|mappings)|restart the router|run again later|switch the firewall on"
     r"|open the port on|open the ports? on",
     re.IGNORECASE,
 )

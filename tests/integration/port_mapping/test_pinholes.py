@@ -185,7 +185,7 @@ def test_no_address_that_stays(home: Home6) -> None:
     home.run(home.host, "ip", "-6", "route", "replace", "default", "via", ROUTER6, "dev", "eth0")
     result = home.module("port_mapping", mappings=[WEB])
     assert "no global IPv6 address that stays" in result["msg"]
-    assert "fd00:77::10 (unique_local)" in result["msg"]
+    assert "fd00:77::10 (ula)" in result["msg"]
     assert "(deprecated, global)" in result["msg"]
 
 

@@ -89,7 +89,7 @@ def six(text: str, kind: str = "global", name: str = "eth0", prefix: int = 64, *
     return replace(address(name, text, prefix, "ipv6"), address_class=kind, publish_candidate=fit, **flags)
 
 
-SIX = [six("::1", "loopback", "lo", 128), six("fe80::10", "link_local"), six("fd00::10", "unique_local"), six("2a00:77::10")]
+SIX = [six("::1", "loopback", "lo", 128), six("fe80::10", "link_local"), six("fd00::10", "ula"), six("2a00:77::10")]
 TEMPORARY, OLD = six("2a00:77::dead", temporary=True, dynamic=True), six("2a00:76::10", deprecated=True)
 ROUTE6 = DefaultRoute("ipv6", "fe80::1", "eth0", "2a00:77::dead", 100)
 
@@ -116,7 +116,7 @@ def test_an_address_configured_for_ever_before_one_that_is_announced() -> None:
     ("addresses", "routes", "words"),
     [
         (SIX, [ROUTE], "no default route over IPv6"),
-        (SIX[:3], [ROUTE6], r"eth0 fe80::10 \(link_local\), eth0 fd00::10 \(unique_local\)"),
+        (SIX[:3], [ROUTE6], r"eth0 fe80::10 \(link_local\), eth0 fd00::10 \(ula\)"),
         ([*SIX[:3], TEMPORARY, OLD], [ROUTE6], r"2a00:77::dead \(temporary, global\), eth0 2a00:76::10 \(deprecated, global\)"),
         ([*SIX[:3], six("2a00:77::10", tentative=True)], [ROUTE6], r"2a00:77::10 \(tentative, global\)"),
         ([], [ROUTE6], "it has: none"),
