@@ -158,6 +158,13 @@ EXAMPLES = r"""
         external_port: 443
         port: 8443
 
+- name: Let the web server be reached over IPv6 as well
+  homeserver.hardening.port_mapping:
+    mappings:
+      - name: https
+        port: 443
+        families: [ipv4, ipv6]
+
 - name: Take over a mapping that a program on this host made earlier
   homeserver.hardening.port_mapping:
     mappings:

@@ -227,6 +227,22 @@ def test_renewal(home: Home6, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_an_open_connection_outlives_a_renewal(home: Home6, method: str) -> None:
+    mapping = {**WEB, "port": 9443}
+    _present(home, method, mapping)
+    with inside(home.host, lambda: socket.create_server(("::", 9443), family=socket.AF_INET6)) as listener:
+        caller = inside(home.internet, lambda: socket.create_connection((HOST6, 9443), 2))
+        answerer, _sender = listener.accept()
+        with caller, answerer:
+            _age(home, 43201)
+            _says(home, "ok", ["half"])
+            caller.sendall(b"still here")
+            answerer.settimeout(2)
+            assert answerer.recv(100) == b"still here"
+    _gone(home, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_leases_of_seconds_are_renewed_in_time(home: Home6, method: str) -> None:
     home.start_daemon(["min_lifetime=1", "max_lifetime=6"], recorded=True)
     if method == "upnp":
