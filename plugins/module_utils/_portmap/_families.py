@@ -90,8 +90,7 @@ class FamiliesGateway(Gateway):
         return self._members[family].requested_port(protocol, external_port, family)
 
     def method_of(self, protocol: str, external_port: int, family: str = IPV4) -> str:
-        # A service may be named that has nothing in a family whose router was not asked.
-        return self._members[family].method_of(protocol, external_port, family) if family in self._members else ""
+        return self._members[family].method_of(protocol, external_port, family)
 
     def max_lease(self, protocol: str, external_port: int, family: str = IPV4) -> int:
         return self._members[family].max_lease(protocol, external_port, family)

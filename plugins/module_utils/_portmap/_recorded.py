@@ -28,7 +28,7 @@ from ._links import Link, Link6, socket_address
 from ._model import IPV4, IPV6, MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo, Key, make_key
 from ._moment import Moment
 from ._packets import Answer, PacketError
-from ._patience import Patience
+from ._patience import WRITE, Patience
 from ._records import Clock, Record, RecordKey, Records, Store, Table, clock_name
 
 #: RFC 6887 has clients treat anything longer as a day.
@@ -245,14 +245,19 @@ class RecordedGateway(Gateway):
 
     def _abandon(self, entry: Entry, record: Record) -> None:
         """Remove a pinhole to an address that this host had earlier. It takes no port from anybody, so if it stays, nothing else fails."""
+        timeout, self._timeout = self._timeout, min(self._timeout, WRITE)
         try:
             self._remove(entry, record)
         except GatewayError as error:
+            # A router that does not answer the old address shall have time for the new one.
+            self._patience.renew(WRITE)
             self._save(replace(record, abandoned=True))
             self._notes.append(
                 f"{_name(entry)} stays open to {record.internal_client}, an address that this host had earlier, until its lease ends in"
                 f" {max(1, int(record.left(moments.now())))} s: {error}"
             )
+        finally:
+            self._timeout = timeout
 
     def has_room(self, entry: Entry) -> bool:
         """Whether the port of this host is free for another external port."""

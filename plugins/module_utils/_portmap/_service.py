@@ -359,6 +359,10 @@ def _find(request: Request, selection: Selection, opener: Opener, result: Result
             raise problem
         _warn_not_found(family, problem, result)
     members = {family: member for family, member in found.items() if isinstance(member, Gateway)}
+    if len(families) > 1:
+        for member in members.values():
+            # Waiting for the other one is not its fault.
+            member.renew_patience()
     if len(members) > 1:
         return FamiliesGateway(members, tolerant=request.state != "present")
     return next(iter(members.values()), None)
@@ -559,12 +563,15 @@ def _report(result: Result, plan: MappingPlan, gateway: Gateway, host: Host, ent
         after = entries.get(row.key)
         if after is not None:
             row.entry, row.state, row.owner, row.external_port = after, "present", "ours", after.external_port
-    result.data["mappings"] = [_row_data(row, _method(row, gateway) or None, host) for row in plan.rows]
+    result.data["mappings"] = [_row_data(row, _method(row, gateway), host) for row in plan.rows]
     result.data["left"] = [_info_row(entry, host) for entry in plan.left]
 
 
-def _method(row: Row, gateway: Gateway) -> str:
-    return gateway.describe().method if row.key is None else gateway.method_of(*row.key)
+def _method(row: Row, gateway: Gateway) -> str | None:
+    member = gateway.members().get(row.family)
+    if member is None:
+        return None
+    return member.describe().method if row.key is None else member.method_of(*row.key)
 
 
 def _row_data(row: Row, method: str | None, host: Host | None) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class Router:
     def _open(self, port: int) -> socket.socket:
         def make() -> socket.socket:
             opened = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind((ROUTER6, port, 0, socket.if_nametoindex("lan0")))
             return opened
 
