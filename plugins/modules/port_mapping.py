@@ -67,8 +67,21 @@ options:
           - IGD version 2 knows nothing longer than a week and turns V(0) into a week. Routers that only take permanent mappings get one.
           - PCP and NAT-PMP are asked for a day at most.
           - A run renews what has less than half of its lease left, or more than was asked for. That is no change; see RV(mappings[].renewed).
+          - For IPv6 a day at most is asked for.
         type: int
         default: 604800
+      families:
+        description:
+          - V(ipv4) forwards an external port to this host.
+          - V(ipv6) opens the port in the router's firewall for this host's global IPv6 address (a pinhole), and needs a O(state_dir) that can be written. There
+            is no NAT, so O(mappings[].external_port) must be the same as O(mappings[].port). O(gateway) is for IPv4; over IPv6 the router of the default
+            route is asked, on O(interface) if that is given.
+          - With O(state=present) what this host made for the same service in a family that is not named is removed. With O(state=absent) the service's
+            mappings of all families are removed, and this only says for which there shall be a row in RV(mappings).
+        type: list
+        elements: str
+        choices: [ipv4, ipv6]
+        default: [ipv4]
   adopt:
     description:
       - Whether to take over an untagged mapping that already leads to the wanted port of this host.
@@ -146,6 +159,13 @@ EXAMPLES = r"""
         external_port: 443
         port: 8443
 
+- name: Let the web server be reached over IPv6 as well
+  homeserver.hardening.port_mapping:
+    mappings:
+      - name: https
+        port: 443
+        families: [ipv4, ipv6]
+
 - name: Take over a mapping that a program on this host made earlier
   homeserver.hardening.port_mapping:
     mappings:
@@ -170,6 +190,7 @@ RETURN = r"""
 mappings:
   description:
     - What became of each mapping, in the order of O(mappings). With O(state=absent) and no O(mappings), one row for each that was removed.
+    - A mapping for two families has a row for each, in their order.
     - Returned on failure as well.
   returned: always
   type: list
@@ -180,13 +201,18 @@ mappings:
       type: str
       returned: success
       sample: https
+    family:
+      description: V(ipv4) for a forwarding, V(ipv6) for a pinhole.
+      type: str
+      returned: success
+      sample: ipv4
     protocol:
       description: The protocol.
       type: str
       returned: success
       sample: tcp
     external_port:
-      description: The router's port.
+      description: The router's port. With IPv6, this host's.
       type: int
       returned: success
       sample: 443
@@ -323,6 +349,10 @@ gateway:
       type: int
       returned: success
       sample: 86400
+gateway_ipv6:
+  description: The router that was asked for IPv6, with the same keys as RV(gateway). Its C(wan_address) is this host's own. V(null) if none was asked.
+  returned: always
+  type: dict
 left:
   description: With O(state=absent), mappings that lead to this host but do not carry its tag, and were left alone.
   returned: always
@@ -334,6 +364,11 @@ left:
       type: str
       returned: success
       sample: tcp
+    family:
+      description: V(ipv4) or V(ipv6).
+      type: str
+      returned: success
+      sample: ipv4
     external_port:
       description: The router's port. V(0) stands for all ports.
       type: int
@@ -442,6 +477,7 @@ def argument_spec():
                 "external_port": {"type": "int"},
                 "port": {"type": "int"},
                 "lease": {"type": "int", "default": 604800},
+                "families": {"type": "list", "elements": "str", "choices": ["ipv4", "ipv6"], "default": ["ipv4"]},
             },
         },
         "method": {"type": "str", "choices": list(METHODS), "default": "auto"},
@@ -472,7 +508,11 @@ def argument_spec():
 def request_of(params):
     """Turn the options into a request, or raise ValueError."""
     if params["state"] == "absent":
-        named = [Named(row["name"], row["protocol"], row["external_port"] or row["port"], row["port"]) for row in params["mappings"]]
+        named = [
+            Named(row["name"], row["protocol"], row["external_port"] or row["port"], row["port"], family)
+            for row in params["mappings"]
+            for family in families_of(row)
+        ]
         originals = [
             Entry(row["protocol"], row["external_port"], row["internal_client"], row["internal_port"], row["description"], True, row["lease"])
             for row in params["restore"]
@@ -483,7 +523,7 @@ def request_of(params):
         if row["port"] is None:
             raise ValueError(f"mapping {row['name']!r}: port is required with state: present; it is the port that the service listens on")
         external = row["port"] if row["external_port"] is None else row["external_port"]
-        wanted.append(Wanted(row["name"], row["protocol"], external, row["port"], row["lease"]))
+        wanted.extend(Wanted(row["name"], row["protocol"], external, row["port"], row["lease"], family) for family in families_of(row))
     return Request(
         state="present",
         wanted=wanted,
@@ -494,13 +534,20 @@ def request_of(params):
     )
 
 
+def families_of(row):
+    """Return the families of a mapping, each once."""
+    if not row["families"]:
+        raise ValueError(f"mapping {row['name']!r}: families is empty: name ipv4, ipv6 or both, or leave it out for ipv4")
+    return list(dict.fromkeys(row["families"]))
+
+
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
     try:
         request = request_of(params)
     except ValueError as error:
-        module.fail_json(msg=str(error), changed=False, mappings=[], gateway=None, left=[], plan=[], kept=[])
+        module.fail_json(msg=str(error), changed=False, mappings=[], gateway=None, gateway_ipv6=None, left=[], plan=[], kept=[])
     selection = Selection(params["method"], params["gateway"], params["interface"], params["timeout"], params["state_dir"])
     result = run(request, selection, module.check_mode)
     for warning in result.warnings:

@@ -20,7 +20,8 @@ extends_documentation_fragment:
 author:
   - homeserver.hardening contributors (@homeserver-hardening)
 notes:
-  - Some routers do not list forwardings that were made on their own page, and none lists what it opens for IPv6.
+  - Some routers do not list forwardings that were made on their own page.
+  - None lists what it opens for IPv6. Of that only what this host recorded in O(state_dir) is shown.
 seealso:
   - module: homeserver.hardening.port_mapping
 """
@@ -120,8 +121,16 @@ gateway:
       type: int
       returned: success
       sample: 86400
+gateway_ipv6:
+  description:
+    - The router that was asked for IPv6, with the same keys as RV(gateway). V(null) if none was asked, because this host has opened nothing for IPv6 as far
+      as it may read O(state_dir), or if it did not answer.
+  returned: always
+  type: dict
 mappings:
-  description: Every mapping that the router shows; with PCP and NAT-PMP, those of this host that are recorded and whose lease is not over.
+  description:
+    - Every mapping that the router shows; with PCP and NAT-PMP, those of this host that are recorded and whose lease is not over.
+    - Also what this host opened for IPv6, whatever RV(available) says of IPv4.
   returned: always
   type: list
   elements: dict
@@ -131,6 +140,11 @@ mappings:
       type: str
       returned: success
       sample: tcp
+    family:
+      description: V(ipv4) for a forwarding, V(ipv6) for a port that the router's firewall lets in (a pinhole).
+      type: str
+      returned: success
+      sample: ipv4
     external_port:
       description: The router's port. V(0) stands for all ports.
       type: int
@@ -152,7 +166,8 @@ mappings:
       returned: success
       sample: hs:0123abcd:https
     enabled:
-      description: Whether the router says that it is in force. With PCP and NAT-PMP, V(false) if the router restarted since or never answered.
+      description: Whether the router says that it is in force. With PCP and NAT-PMP, V(false) if the router restarted since or never answered, or, for
+        IPv6, could not be asked.
       type: bool
       returned: success
       sample: true

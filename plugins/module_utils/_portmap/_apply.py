@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from .._ownership import parse_tag
 from ._errors import GatewayError, PortmapError
-from ._model import Entry, Gateway
+from ._model import Entry, Gateway, Key
 from ._patience import UNDO, WRITE
 from ._planning import MappingPlan
 
@@ -45,13 +45,13 @@ class Outcome:
     """What came of it.
 
     Attributes:
-        entries: what the router holds now, by the (protocol, external port) that it was asked for.
+        entries: what the router holds now, by the key that it was asked for.
         failures: what could not be removed, and why.
         warnings: what is worth a warning.
         advice: what to do about the failures, where they do not say so themselves.
     """
 
-    entries: dict[tuple[str, int], Entry] = field(default_factory=dict)
+    entries: dict[Key, Entry] = field(default_factory=dict)
     failures: dict[Entry, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     advice: str = ""
@@ -163,7 +163,7 @@ def _take_back(gateway: Gateway, undo: list[_Undo], error: PortmapError) -> Appl
     for one in reversed(undo):
         was_there, entry = one.was_there, one.entry
         try:
-            there = gateway.find(entry.protocol, entry.external_port)
+            there = gateway.find(*entry.key)
             same = there is not None and (there.internal_client, there.internal_port) == (entry.internal_client, entry.internal_port)
             if there is not None and not was_there and parse_tag(entry.description) and there.description.strip() == entry.description:
                 # It has our name, wherever the router made it lead to.

@@ -23,7 +23,7 @@ from ._discovery import discover
 from ._errors import GatewayError, NoGatewayError, PortmapError, ProtocolError
 from ._igd import IgdGateway
 from ._links import Link
-from ._model import Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._model import IPV4, Capabilities, Entries, Entry, Gateway, GatewayInfo, Key
 from ._patience import Patience
 from ._recorded import NatPmpGateway, PcpGateway, RecordedGateway
 from ._records import Store
@@ -51,7 +51,7 @@ class JoinedGateway(Gateway):
         self._igd = igd
         self._recorded = recorded
         self._first = first
-        self._holder: dict[tuple[str, int], Gateway] = {}
+        self._holder: dict[Key, Gateway] = {}
         self.unread = next((member.unread for member in recorded if member.unread), "")
 
     def describe(self) -> GatewayInfo:
@@ -78,10 +78,10 @@ class JoinedGateway(Gateway):
         for member in (self._igd, *self._recorded):
             member.renew_patience(seconds)
 
-    def requested_port(self, protocol: str, external_port: int) -> int:
+    def requested_port(self, protocol: str, external_port: int, family: str = IPV4) -> int:
         return self._of(protocol, external_port).requested_port(protocol, external_port)
 
-    def max_lease(self, protocol: str, external_port: int) -> int:
+    def max_lease(self, protocol: str, external_port: int, family: str = IPV4) -> int:
         return self._of(protocol, external_port).max_lease(protocol, external_port)
 
     def list(self) -> Entries:
@@ -102,7 +102,7 @@ class JoinedGateway(Gateway):
             self._holder[key] = self._igd
         return [*entries, *listed.values()]
 
-    def find(self, protocol: str, external_port: int) -> Entry | None:
+    def find(self, protocol: str, external_port: int, family: str = IPV4) -> Entry | None:
         shown = self._igd.find(protocol, external_port)
         for member in self._recorded:
             member.confirm([shown] if shown is not None else [])
@@ -159,7 +159,7 @@ class JoinedGateway(Gateway):
         if isinstance(member, RecordedGateway):
             member.forget(entry)
 
-    def method_of(self, protocol: str, external_port: int) -> str:
+    def method_of(self, protocol: str, external_port: int, family: str = IPV4) -> str:
         return self._of(protocol, external_port).describe().method
 
     def _of(self, protocol: str, external_port: int) -> Gateway:

@@ -25,6 +25,8 @@ SERVICE_TYPES = (
 )
 
 _SERVICE_TYPE = re.compile(r"urn:[A-Za-z0-9.-]+:service:(WAN(?:IP|PPP)Connection):([0-9]{1,2})\Z", re.IGNORECASE)
+#: Of a router that opens pinholes for IPv6.
+FIREWALL_CONTROL = re.compile(r"urn:[A-Za-z0-9.-]+:service:WANIPv6FirewallControl:[0-9]{1,2}\Z", re.IGNORECASE)
 _MAX_SERVICES = 16
 
 
@@ -58,22 +60,25 @@ class Description:
     services: tuple[Service, ...]
 
 
-def fetch(location: http_client.Url, source: str | None = None, timeout: float = http_client.TIMEOUT, server: str = "") -> Description:
+def fetch(
+    location: http_client.Url, source: str | None = None, timeout: float = http_client.TIMEOUT, server: str = "", wanted: re.Pattern[str] = _SERVICE_TYPE
+) -> Description:
     """Read a description from a router."""
     reply = http_client.get(location, source, timeout)
     if reply.status != 200:
         raise AnswerError(f"{location} answers with HTTP status {reply.status}")
-    return read(reply.body, location, server)
+    return read(reply.body, location, server, wanted)
 
 
-def read(body: bytes, location: http_client.Url, server: str = "") -> Description:
+def read(body: bytes, location: http_client.Url, server: str = "", wanted: re.Pattern[str] = _SERVICE_TYPE) -> Description:
     """Read a description; services that lead to another host are left out."""
     root = parse(body)
     base = location
     stated = root.find("urlbase")
     if stated is not None and stated.text.strip():
         try:
-            base = http_client.parse_url(stated.text.strip(), allowed_host=location.host)
+            text = stated.text.strip()
+            base = http_client.resolve(location, text) if ":" in location.host else http_client.parse_url(text, allowed_host=location.host)
         except GatewayError:
             # Some routers state a base that is wrong, such as a name or their address on the WAN side: the location is known to be right.
             base = location
@@ -83,7 +88,7 @@ def read(body: bytes, location: http_client.Url, server: str = "") -> Descriptio
         if node.name != "service" or len(services) >= _MAX_SERVICES:
             continue
         service_type = node.child_text("servicetype")
-        if not _SERVICE_TYPE.match(service_type):
+        if not wanted.match(service_type):
             continue
         control = node.child_text("controlurl")
         try:
@@ -93,7 +98,8 @@ def read(body: bytes, location: http_client.Url, server: str = "") -> Descriptio
     if not services:
         if refused:
             raise AnswerError(f"the description at {location} names no usable service: {refused[0]}")
-        raise GatewayError(f"the device at {location} offers no service that maps ports")
+        what = "WANIPv6FirewallControl, so it opens no ports for IPv6 by UPnP" if wanted is FIREWALL_CONTROL else "service that maps ports"
+        raise GatewayError(f"the device at {location} offers no {what}")
     services.sort(key=lambda service: service.rank)
     return Description(location, _product(root, server), tuple(services))
 

@@ -51,10 +51,11 @@ _MAX_CANDIDATES = 8
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to a search: where the description is, and what the device calls itself."""
+    """An answer to a search: where the description is, what the device calls itself, and which boot of it this is."""
 
     location: str
     server: str
+    boot_id: str = ""
 
 
 @dataclass
@@ -85,7 +86,7 @@ def parse_answer(data: bytes) -> Answer | None:
         if colon:
             headers.setdefault(name.strip().lower(), value.strip())
     location = headers.get("location", "")
-    return Answer(location, headers.get("server", "")) if location else None
+    return Answer(location, headers.get("server", ""), headers.get("bootid.upnp.org", "")) if location else None
 
 
 def usable_location(answer: Answer, sender: str) -> http_client.Url:

@@ -17,10 +17,11 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urljoin, urlsplit
 
 from ._errors import AnswerError, GatewayError
+from ._model import IPV4, IPV6
 
 MAX_BODY = 64 * 1024
 TIMEOUT = 3.0
@@ -32,11 +33,12 @@ _SAFE_PATH = re.compile(r"/[!-~]*\Z")
 
 @dataclass(frozen=True)
 class Url:
-    """An address that may be asked: scheme http, host an IPv4 literal."""
+    """An address that may be asked: scheme http, host an IP literal; the scope is the interface of a link-local address, which nobody else needs to know."""
 
     host: str
     port: int
     path: str
+    scope: str = ""
 
     @property
     def netloc(self) -> str:
@@ -56,12 +58,13 @@ class Reply:
     body: bytes
 
 
-def parse_url(text: str, allowed_host: str | None = None) -> Url:
+def parse_url(text: str, allowed_host: str | None = None, family: str = IPV4) -> Url:
     """Check an address that came from outside.
 
     Args:
         text: the address.
         allowed_host: the only host that it may name; None if any will do.
+        family: that of the host.
     """
     shown = text if len(text) <= 120 else text[:120] + "…"
     try:
@@ -75,9 +78,10 @@ def parse_url(text: str, allowed_host: str | None = None) -> Url:
         raise GatewayError(f"{shown!r} is not a usable address: it carries credentials")
     host = parts.hostname or ""
     try:
-        address = ipaddress.IPv4Address(host)
+        address = ipaddress.IPv6Address(host.partition("%")[0]) if family == IPV6 else ipaddress.IPv4Address(host)
     except ValueError:
-        raise GatewayError(f"{shown!r} is not a usable address: its host must be an IPv4 address, not a name") from None
+        wanted = "IPv6" if family == IPV6 else "IPv4"
+        raise GatewayError(f"{shown!r} is not a usable address: its host must be an {wanted} address, not a name") from None
     if port == 0:
         raise GatewayError(f"{shown!r} is not a usable address: port 0")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -94,6 +98,10 @@ def resolve(base: Url, reference: str) -> Url:
         text = urljoin(str(base), reference.strip())
     except ValueError as error:
         raise GatewayError(f"{reference[:120]!r} is not a usable address: {error}") from error
+    if ":" in base.host:
+        # A router has more than one IPv6 address. The one that answered is used, whatever a document names.
+        found = parse_url(text, family=IPV6)
+        return replace(base, port=found.port, path=found.path)
     return parse_url(text, allowed_host=base.host)
 
 
@@ -127,7 +135,8 @@ def _exchange(method: str, url: Url, headers: Mapping[str, str], body: bytes, so
     if any("\r" in line or "\n" in line for line in lines):
         raise GatewayError(f"a request to {url} would carry a line break in its head")
     try:
-        with socket.create_connection((url.host, url.port), timeout, (source, 0) if source else None) as connection:
+        host = f"{url.host}%{url.scope}" if url.scope else url.host
+        with socket.create_connection((host, url.port), timeout, (source, 0) if source else None) as connection:
             reader = _Reader(connection, deadline, url)
             # The time that connecting took does not come back.
             connection.settimeout(max(0.001, deadline - time.monotonic()))

@@ -19,7 +19,7 @@ from . import _soap as soap
 from ._description import Description, Service
 from ._document import Node, parse
 from ._errors import AnswerError, BadRequestError, GatewayError, ProtocolError
-from ._model import MAX_DESCRIPTION, MAX_LEASE, PROTOCOLS, Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._model import IPV4, MAX_DESCRIPTION, MAX_LEASE, PROTOCOLS, Capabilities, Entries, Entry, Gateway, GatewayInfo, Key
 from ._patience import Patience
 
 _MAX_ENTRIES = 512
@@ -54,7 +54,7 @@ class IgdGateway(Gateway):
         self._wan_status = ""
         self._wan_address: str | None = None
         #: What the last list had and what was made since; None before the first list.
-        self._known: set[tuple[str, int]] | None = None
+        self._known: set[Key] | None = None
 
     @classmethod
     def open(cls, description: Description, interface: str, source: str, is_global: Callable[[str], bool], patience: Patience | None = None) -> IgdGateway:
@@ -118,7 +118,7 @@ class IgdGateway(Gateway):
         self._known = {entry.key for entry in entries}
         return entries
 
-    def find(self, protocol: str, external_port: int) -> Entry | None:
+    def find(self, protocol: str, external_port: int, family: str = IPV4) -> Entry | None:
         arguments = _key(protocol, external_port)
         try:
             answer = self._call("GetSpecificPortMappingEntry", arguments)

@@ -17,6 +17,7 @@ from typing import Any
 
 from .._state import StateDir, StateError
 from ._errors import GatewayError
+from ._model import IPV4, Key, make_key
 from ._moment import Moment
 
 FILE = "port_renewals.json"
@@ -63,6 +64,7 @@ class Kept:
         error: why it is not held.
         failures: how often in a row the router refused, or did something else than it was asked for.
         tried: when it last did.
+        family: C(ipv6) for a pinhole.
     """
 
     name: str
@@ -81,11 +83,12 @@ class Kept:
     error: str = ""
     failures: int = 0
     tried: Moment | None = None
+    family: str = IPV4
 
     @property
-    def key(self) -> tuple[str, int]:
-        """Protocol and external port."""
-        return (self.protocol, self.external_port)
+    def key(self) -> Key:
+        """What can exist only once in a router."""
+        return make_key(self.protocol, self.external_port, self.family)
 
     def left(self, now: Moment) -> float | None:
         """Return the seconds that are left as far as this host can tell, None if it has no end."""
@@ -119,6 +122,7 @@ def status_row(kept: Kept, moment: Moment) -> dict[str, Any]:
     left = kept.left(moment)
     return {
         "name": kept.name,
+        "family": kept.family,
         "protocol": kept.protocol,
         "external_port": kept.external_port,
         "port": kept.port,

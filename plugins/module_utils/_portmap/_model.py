@@ -12,11 +12,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 TCP = "tcp"
 UDP = "udp"
 PROTOCOLS = (TCP, UDP)
+
+IPV4 = "ipv4"
+IPV6 = "ipv6"
+FAMILIES = (IPV4, IPV6)
+
+#: What can exist only once: a protocol and an external port, and the family where that is IPv6.
+Key = Union[tuple[str, int], tuple[str, int, str]]
 
 #: The longest lease that UPnP IGD 2 knows, a week; the shortest that is worth asking for.
 MAX_LEASE = 604800
@@ -24,6 +31,11 @@ MIN_LEASE = 120
 
 #: No description of ours is longer, because some routers return rubbish beyond 64 bytes.
 MAX_DESCRIPTION = 60
+
+
+def make_key(protocol: str, external_port: int, family: str = IPV4) -> Key:
+    """Return what can exist only once."""
+    return (protocol, external_port) if family == IPV4 else (protocol, external_port, family)
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,7 @@ class Wanted:
         external_port: the router's port that the Internet shall see.
         port: the port on this host.
         lease: for how many seconds; 0 means as long as the router allows.
+        family: C(ipv4) for a mapping; C(ipv6) for a pinhole, which opens a port of this host in the router's firewall.
     """
 
     name: str
@@ -43,11 +56,12 @@ class Wanted:
     external_port: int
     port: int
     lease: int = MAX_LEASE
+    family: str = IPV4
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> Key:
         """What can exist only once in a router."""
-        return (self.protocol, self.external_port)
+        return make_key(self.protocol, self.external_port, self.family)
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,7 @@ class Entry:
     Attributes:
         lease: the seconds that remain, 0 if the mapping has no end.
         remote_host: the only source that the mapping is for; empty for everybody.
+        family: C(ipv6) for a pinhole.
     """
 
     protocol: str
@@ -67,11 +82,12 @@ class Entry:
     enabled: bool = True
     lease: int = 0
     remote_host: str = ""
+    family: str = IPV4
 
     @property
-    def key(self) -> tuple[str, int]:
-        """What can exist only once in a router."""
-        return (self.protocol, self.external_port)
+    def key(self) -> Key:
+        """What can exist only once in a router; with IPv6, only once for each address of a host."""
+        return make_key(self.protocol, self.external_port, self.family)
 
     def as_data(self) -> dict[str, Any]:
         """Return what a diff shows of a mapping."""
@@ -85,6 +101,8 @@ class Entry:
         }
         if self.remote_host:
             data["remote_host"] = self.remote_host
+        if self.family != IPV4:
+            data["family"] = self.family
         return data
 
 
@@ -128,6 +146,8 @@ class Capabilities:
 class Gateway(ABC):
     """A router that can be asked to map ports."""
 
+    #: Which mappings it is asked for.
+    family = IPV4
     #: Whether the WAN address can be known before something is mapped.
     tells_wan_address = True
     #: Why the last list may lack mappings that the router holds; empty if it is whole.
@@ -154,7 +174,7 @@ class Gateway(ABC):
         """Return every mapping that it shows."""
 
     @abstractmethod
-    def find(self, protocol: str, external_port: int) -> Entry | None:
+    def find(self, protocol: str, external_port: int, family: str = IPV4) -> Entry | None:
         """Return the mapping of one external port, None if there is none."""
 
     @abstractmethod
@@ -178,17 +198,29 @@ class Gateway(ABC):
         del entries
         return nullcontext()
 
-    def requested_port(self, protocol: str, external_port: int) -> int:
+    def requested_port(self, protocol: str, external_port: int, family: str = IPV4) -> int:
         """Return the external port that was asked for when a mapping of ours got this one."""
-        del protocol
+        del protocol, family
         return external_port
 
-    def method_of(self, protocol: str, external_port: int) -> str:
+    def method_of(self, protocol: str, external_port: int, family: str = IPV4) -> str:
         """Return the protocol that the mapping of a port was, or would be, made by."""
-        del protocol, external_port
+        del protocol, external_port, family
         return self.describe().method
 
-    def max_lease(self, protocol: str, external_port: int) -> int:
+    def max_lease(self, protocol: str, external_port: int, family: str = IPV4) -> int:
         """Return the longest lease that a mapping of this port can have."""
-        del protocol, external_port
+        del protocol, external_port, family
         return self.capabilities().max_lease
+
+    def members(self) -> dict[str, Gateway]:
+        """Return who is asked for the mappings of each family."""
+        return {self.family: self}
+
+    def require_open(self, wanted: Sequence[Wanted]) -> None:
+        """Refuse what the router has already said that it will not do. For routers that say it."""
+        del wanted
+
+    def notes(self) -> Sequence[str]:
+        """Return what people should know about what was done since the last call."""
+        return ()

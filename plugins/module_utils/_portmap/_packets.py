@@ -23,6 +23,7 @@ _ANSWER = 0x80
 _IP_PROTOCOL = {"tcp": 6, "udp": 17}
 _NATPMP_OPCODE = {"udp": 1, "tcp": 2}
 _HEADER, _MAP = 24, 60
+_IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 
 NATPMP_RESULTS = {
     1: ("UNSUPP_VERSION", "it does not speak NAT-PMP, maybe only PCP: try method pcp"),
@@ -48,19 +49,41 @@ PCP_RESULTS = {
 }
 
 
+#: The same where IPv6 was asked for, as far as something else is to be done.
+PCP_RESULTS_IPV6 = {
+    1: "it does not speak PCP version 2: try method upnp, or open the port on its own page",
+    2: "its rules do not allow this host this port, or the pinhole was made with another nonce, so by something else: owner unknown. Permit this host on the"
+    " router's own page, or open the port there",
+    3: "it does not understand the request: try method upnp, or open the port on its own page",
+    4: "it does not open ports by PCP: try method upnp, or open the port on its own page",
+    5: "it cannot promise the very port that is asked for: try method upnp, or open the port on its own page",
+    6: "it does not understand the request: try method upnp, or open the port on its own page",
+    8: "it is full: remove mappings that nobody needs, or restart it",
+    9: "it does not open ports of this protocol: open the port on its own page",
+    11: "the port is not allowed, or something else has it, and PCP does not tell what (owner unknown): choose another port, or open it on the router's own"
+    " page",
+    12: "another router is between this host and it, so it would not lead here: open the port on the routers' own pages",
+    13: "it does not take the request: open the port on its own page",
+}
+
+
 class PacketError(ValueError):
     """A datagram that is no answer to what was asked."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a router said. Where C(result) is not 0, the fields after C(epoch) mean nothing, but C(lifetime) of PCP: try again after so many seconds."""
+    """What a router said. Where C(result) is not 0, the fields after C(epoch) mean nothing, but C(lifetime) of PCP: try again after so many seconds.
+
+    C(unique_id) is the number of a pinhole, where the router gives it one.
+    """
 
     result: int
     epoch: int = 0
     lifetime: int = 0
     external_port: int = 0
     external_address: str | None = None
+    unique_id: str = ""
 
 
 def natpmp_address_request() -> bytes:
@@ -126,7 +149,9 @@ def read_pcp(request: bytes, data: bytes) -> Answer:
         raise PacketError("an answer about another mapping (nonce, protocol or port differ)")
     if result:
         return Answer(result, epoch, lifetime)
-    return Answer(0, epoch, lifetime, struct.unpack("!H", data[42:44])[0], _address(data[56:60]))
+    # What is asked for an IPv6 address is answered with one.
+    external = _address(data[56:60]) if request[8:20] == _IPV4_MAPPED else _address6(data[44:60])
+    return Answer(0, epoch, lifetime, struct.unpack("!H", data[42:44])[0], external)
 
 
 def epoch_valid(old_epoch: int, old_time: float, epoch: int, now: float) -> bool:
@@ -161,9 +186,14 @@ def _length(data: bytes, least: int) -> None:
 
 def _mapped(address: str) -> bytes:
     parsed = ipaddress.ip_address(address)
-    return parsed.packed if parsed.version == 6 else b"\0" * 10 + b"\xff\xff" + parsed.packed
+    return parsed.packed if parsed.version == 6 else _IPV4_MAPPED + parsed.packed
 
 
 def _address(data: bytes) -> str | None:
     address = ipaddress.IPv4Address(data)
+    return None if address.is_unspecified else str(address)
+
+
+def _address6(data: bytes) -> str | None:
+    address = ipaddress.IPv6Address(data)
     return None if address.is_unspecified else str(address)

@@ -15,7 +15,7 @@ from typing import Any
 from .._ownership import SERVICE_NAME, make_tag, parse_tag
 from .._plan import CREATE, REMOVE, UPDATE, Change, Plan
 from ._errors import BadRequestError
-from ._model import MAX_LEASE, MIN_LEASE, PROTOCOLS, Entry, Wanted
+from ._model import FAMILIES, IPV4, IPV6, MAX_LEASE, MIN_LEASE, PROTOCOLS, Entry, Key, Wanted, make_key
 
 KIND = "port_mapping"
 
@@ -31,10 +31,15 @@ _FIRST_FREE = 49152
 
 @dataclass(frozen=True)
 class Host:
-    """This host, as mappings show it: its address towards the router and its id in tags."""
+    """This host, as mappings show it: its address towards the router, its id in tags, and the address that pinholes are for."""
 
     address: str
     host_id: str
+    address6: str = ""
+
+    def address_of(self, family: str) -> str:
+        """Return this host's address in the mappings of a family."""
+        return self.address6 if family == IPV6 else self.address
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,12 @@ class Named:
     protocol: str | None = None
     external_port: int | None = None
     port: int | None = None
+    family: str = IPV4
+
+    @property
+    def key(self) -> Key | None:
+        """What can exist only once, as far as it is known."""
+        return None if self.protocol is None or self.external_port is None else make_key(self.protocol, self.external_port, self.family)
 
 
 @dataclass
@@ -61,6 +72,12 @@ class Row:
     owner: str | None = None
     error: str | None = None
     renewed: bool = False
+    family: str = IPV4
+
+    @property
+    def key(self) -> Key | None:
+        """What can exist only once, as far as it is known."""
+        return None if self.protocol is None or self.external_port is None else make_key(self.protocol, self.external_port, self.family)
 
     @property
     def refused(self) -> bool:
@@ -102,7 +119,7 @@ def owner_of(entry: Entry, host: Host) -> tuple[str, str | None]:
     tag = parse_tag(entry.description)
     if tag is not None:
         return (OURS if tag.host_id == host.host_id else HOMESERVER, tag.name)
-    return (UNTAGGED_OURS if entry.internal_client == host.address else FOREIGN, None)
+    return (UNTAGGED_OURS if entry.internal_client == host.address_of(entry.family) else FOREIGN, None)
 
 
 def check(wanted: Sequence[Wanted], named: Sequence[Named] = ()) -> None:
@@ -112,8 +129,15 @@ def check(wanted: Sequence[Wanted], named: Sequence[Named] = ()) -> None:
         for name in (*(one.name for one in wanted), *(one.name for one in named))
         if not SERVICE_NAME.match(name)
     ]
-    seen: dict[tuple[str, int], str] = {}
+    seen: dict[Key, str] = {}
     for one in wanted:
+        if one.family not in FAMILIES:
+            problems.append(f"mapping {one.name!r}: {one.family!r} is not a family of addresses: use ipv4 or ipv6")
+        if one.family == IPV6 and one.external_port != one.port:
+            problems.append(
+                f"mapping {one.name!r}: external_port {one.external_port} differs from port {one.port}, and IPv6 has no NAT that could turn one into the other:"
+                f" let the service listen on port {one.external_port} and give that as port, or leave external_port out"
+            )
         if one.protocol not in PROTOCOLS:
             problems.append(f"mapping {one.name!r}: protocol {one.protocol!r} cannot be mapped: use tcp or udp")
         for what, port in (("external_port", one.external_port), ("port", one.port)):
@@ -138,7 +162,7 @@ def check(wanted: Sequence[Wanted], named: Sequence[Named] = ()) -> None:
 def plan_present(wanted: Sequence[Wanted], entries: Sequence[Entry], host: Host, adopt: bool = False, other_port: bool = False) -> MappingPlan:
     """Plan for mappings that shall be there. Every one is judged, also after one that cannot be had."""
     result = MappingPlan()
-    kept: set[tuple[str, int]] = {one.key for one in wanted}
+    kept: set[Key] = {one.key for one in wanted}
     creations: list[Step] = []
     for one in wanted:
         row, step = _judge(one, entries, host, adopt)
@@ -146,7 +170,7 @@ def plan_present(wanted: Sequence[Wanted], entries: Sequence[Entry], host: Host,
             row, step = _elsewhere(one, entries, host, kept)
         result.rows.append(row)
         if row.external_port is not None:
-            kept.add((one.protocol, row.external_port))
+            kept.add(make_key(one.protocol, row.external_port, one.family))
         if step is not None:
             creations.append(step)
         elif row.state == "present" and row.entry is not None and _needs_renewal(row.entry, one):
@@ -183,23 +207,23 @@ def plan_absent(named: Sequence[Named] | None, entries: Sequence[Entry], host: H
         result.rows = [_removal_row(name, entry) for name, entry in removed]
         return result
     for one in named:
-        mine = [item for item in removed if item[0] == one.name]
-        exact = [item for item in mine if item[1].key == (one.protocol, one.external_port)]
+        mine = [item for item in removed if item[0] == one.name and item[1].family == one.family]
+        exact = [item for item in mine if item[1].key == one.key]
         if mine:
             chosen = (exact or mine)[0]
             removed.remove(chosen)
             result.rows.append(_removal_row(*chosen))
         else:
-            result.rows.append(Row(one.name, one.protocol, one.external_port, one.port, "absent", one.external_port))
+            result.rows.append(Row(one.name, one.protocol, one.external_port, one.port, "absent", one.external_port, family=one.family))
     return result
 
 
 def _removal_row(name: str, entry: Entry) -> Row:
-    return Row(name, entry.protocol, entry.external_port, entry.internal_port, "present", entry.external_port, entry, OURS)
+    return Row(name, entry.protocol, entry.external_port, entry.internal_port, "present", entry.external_port, entry, OURS, family=entry.family)
 
 
 def _judge(one: Wanted, entries: Sequence[Entry], host: Host, adopt: bool) -> tuple[Row, Step | None]:
-    row = Row(one.name, one.protocol, one.external_port, one.port, "absent", one.external_port)
+    row = Row(one.name, one.protocol, one.external_port, one.port, "absent", one.external_port, family=one.family)
     there = [entry for entry in entries if entry.key == one.key]
     target = _target(one, host, one.external_port)
     if not there:
@@ -245,7 +269,7 @@ def _judge(one: Wanted, entries: Sequence[Entry], host: Host, adopt: bool) -> tu
     return row, Step(change, delete=tuple(there), add=(target,))
 
 
-def _elsewhere(one: Wanted, entries: Sequence[Entry], host: Host, kept: set[tuple[str, int]]) -> tuple[Row, Step | None]:
+def _elsewhere(one: Wanted, entries: Sequence[Entry], host: Host, kept: set[Key]) -> tuple[Row, Step | None]:
     """The port is taken and any other will do: the one that was given last time, or a free one that is the same in every run."""
     tag = make_tag(host.host_id, one.name)
     mine = [
@@ -259,7 +283,7 @@ def _elsewhere(one: Wanted, entries: Sequence[Entry], host: Host, kept: set[tupl
     if mine:
         entry = min(mine, key=lambda entry: entry.external_port)
         return Row(one.name, one.protocol, entry.external_port, one.port, "present", one.external_port, entry, OURS), None
-    taken = {entry.external_port for entry in entries if entry.protocol == one.protocol} | {port for protocol, port in kept if protocol == one.protocol}
+    taken = {key[1] for key in (*(entry.key for entry in entries), *kept) if key == make_key(one.protocol, key[1], one.family)}
     start = _FIRST_FREE + (one.external_port * 31 + one.port) % (65536 - _FIRST_FREE)
     order = [one.port] if one.port >= 1024 else []
     order.extend(range(start, 65536))
@@ -275,7 +299,8 @@ def _elsewhere(one: Wanted, entries: Sequence[Entry], host: Host, kept: set[tupl
 
 
 def _target(one: Wanted, host: Host, external_port: int) -> Entry:
-    return Entry(one.protocol, external_port, host.address, one.port, make_tag(host.host_id, one.name), True, one.lease)
+    client = host.address_of(one.family)
+    return Entry(one.protocol, external_port, client, one.port, make_tag(host.host_id, one.name), True, one.lease, family=one.family)
 
 
 def _needs_renewal(entry: Entry, one: Wanted) -> bool:
@@ -294,7 +319,8 @@ def _return(entry: Entry, original: Entry) -> Step:
 
 
 def _title(entry: Entry) -> str:
-    return f"{entry.protocol} {entry.external_port}" + (f" from {entry.remote_host}" if entry.remote_host else "")
+    family = " over IPv6" if entry.family == IPV6 else ""
+    return f"{entry.protocol} {entry.external_port}{family}" + (f" from {entry.remote_host}" if entry.remote_host else "")
 
 
 def _after(entry: Entry) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, homeserver.hardening contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NAT-PMP and PCP behind the interface of all routers.
+"""NAT-PMP, PCP and what else lists nothing, behind the interface of all routers.
 
 Private to this collection.
 
-Neither protocol can list mappings. What this host has mapped is what the state directory proves; of everything else the owner is unknown.
+None of them can list mappings. What this host has mapped is what the state directory proves; of everything else the owner is unknown.
+With IPv6 a mapping is a pinhole: a port of this host that the router's firewall lets in. Its external port is its port.
 The record is written before the router is asked, so that what it did can be taken back even if its answer never came.
 """
 
@@ -23,12 +24,12 @@ from typing import Any
 from . import _moment as moments
 from . import _packets as packets
 from ._errors import AnswerError, GatewayError, NoGatewayError, ProtocolError
-from ._links import Link
-from ._model import MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo
+from ._links import Link, Link6, socket_address
+from ._model import IPV4, IPV6, MIN_LEASE, Capabilities, Entries, Entry, Gateway, GatewayInfo, Key, make_key
 from ._moment import Moment
 from ._packets import Answer, PacketError
-from ._patience import Patience
-from ._records import Clock, Record, Records, Store, Table, clock_name
+from ._patience import WRITE, Patience
+from ._records import Clock, Record, RecordKey, Records, Store, Table, clock_name
 
 #: RFC 6887 has clients treat anything longer as a day.
 _DAY = 86400
@@ -44,11 +45,11 @@ def exchange(link: Link, address: str, request: bytes, read: Reader, timeout: fl
     start = time.monotonic()
     moments = packets.schedule(timeout)
     left = _MAX_DATAGRAMS
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as opened:
         try:
             opened.bind((link.source, 0))
             # Connected, so that nobody else is heard and a closed port is noticed.
-            opened.connect((address, packets.PORT))
+            opened.connect(socket_address(address, packets.PORT))
             while True:
                 now = time.monotonic() - start
                 if now >= timeout or left <= 0:
@@ -90,6 +91,7 @@ class RecordedGateway(Gateway):
 
     def __init__(self, link: Link, address: str, store: Store, timeout: float, other_port: bool = False) -> None:
         self._link = link
+        self.family = IPV6 if isinstance(link, Link6) else IPV4
         self._address = address
         self._store = store
         self._timeout = timeout
@@ -101,9 +103,10 @@ class RecordedGateway(Gateway):
         #: When the epoch was read.
         self._read_at = Moment(0.0)
         self._restarted = False
-        self._confirmed: set[tuple[str, int]] = set()
+        self._confirmed: set[Key] = set()
         #: What is recorded as wanted and has not been asked for yet.
-        self._intended: set[tuple[str, str, str, int]] = set()
+        self._intended: set[RecordKey] = set()
+        self._notes: list[str] = []
         self._open()
 
     def wait_for(self, timeout: float, patience: Patience) -> None:
@@ -128,7 +131,7 @@ class RecordedGateway(Gateway):
 
     @contextlib.contextmanager
     def recording(self, entries: Sequence[Entry]) -> Iterator[None]:
-        fresh = [self._fresh(entry) for entry in entries if self._record(entry.protocol, entry.external_port) is None]
+        fresh = [self._fresh(entry) for entry in entries if self._recorded(entry) is None]
 
         def intend(table: Table, _clocks: dict[str, Clock]) -> None:
             table.update({record.key: record for record in fresh})
@@ -147,20 +150,24 @@ class RecordedGateway(Gateway):
                         self._forget(record)
                 self._intended = set()
 
-    def requested_port(self, protocol: str, external_port: int) -> int:
+    def requested_port(self, protocol: str, external_port: int, family: str = IPV4) -> int:
         record = self._record(protocol, external_port)
         return external_port if record is None else record.requested
 
-    def list(self) -> Entries:
-        return [self._entry(record) for record in self._records()]
+    def notes(self) -> Sequence[str]:
+        notes, self._notes = self._notes, []
+        return notes
 
-    def find(self, protocol: str, external_port: int) -> Entry | None:
+    def list(self) -> Entries:
+        return [entry_of(record) for record in self._records()]
+
+    def find(self, protocol: str, external_port: int, family: str = IPV4) -> Entry | None:
         record = self._record(protocol, external_port)
-        return None if record is None else self._entry(record)
+        return None if record is None else entry_of(record)
 
     def add(self, entry: Entry) -> Entry:
         self._store.require_usable()
-        if entry.internal_client != self._link.source:
+        if not self._here(entry.internal_client):
             raise GatewayError(f"{_name(entry)} can be mapped to this host ({self._link.source}) only, not to {entry.internal_client}")
         others = self._others(entry)
         if others:
@@ -168,7 +175,7 @@ class RecordedGateway(Gateway):
                 f"{_name(entry)} cannot be mapped: {self.method} gives a port of this host one external port only, and {entry.internal_port} has"
                 f" {others[0].external_port} already ({others[0].description})"
             )
-        before = self._record(entry.protocol, entry.external_port)
+        before = self._recorded(entry)
         record = before or self._fresh(entry)
         if _inside(record) != _inside(entry):
             raise GatewayError(f"{_name(entry)} leads to port {record.internal_port} since the router was read")
@@ -180,6 +187,8 @@ class RecordedGateway(Gateway):
             if before is None:
                 # Before the router is asked.
                 self._store.flush()
+        if before is not None:
+            self._clear(record)
         answer = self._map(record, entry.lease or _DAY)
         if answer.result:
             if before is None:
@@ -189,6 +198,8 @@ class RecordedGateway(Gateway):
             record,
             external_port=answer.external_port,
             unsure=False,
+            abandoned=False,
+            unique_id=answer.unique_id,
             description=entry.description,
             **self._end(answer.lifetime),
         )
@@ -198,18 +209,24 @@ class RecordedGateway(Gateway):
                 self._give_back(record, granted)
             raise AnswerError(problem) if not answer.lifetime or not answer.external_port else GatewayError(problem)
         self._save(granted, instead_of=record)
-        return self._entry(granted)
+        return entry_of(granted)
 
     def delete(self, entry: Entry) -> None:
         self._store.require_usable()
-        record = self._record(entry.protocol, entry.external_port)
+        record = self._recorded(entry)
         if record is None:
             raise GatewayError(f"{_name(entry)} is not recorded as this host's, so its owner is unknown; it was left alone")
+        if self.family == IPV6 and record.internal_client != self._link.source:
+            self._abandon(entry, record)
+            return
         if record.internal_client != self._link.source:
             raise GatewayError(
                 f"the router does not let this host ({self._link.source}) remove {_name(entry)} to {record.internal_client}, an address that it had earlier:"
                 f" wait until its lease ends in {max(1, int(record.left(moments.now())))} s, or give this host its old address for a moment"
             )
+        self._remove(entry, record)
+
+    def _remove(self, entry: Entry, record: Record) -> None:
         answer = self._map(record, 0)
         if answer.result == packets.NO_RESOURCES and self.method == "pcp":
             # So says miniupnpd of what it does not have. Made anew for a moment, it can be removed for certain.
@@ -226,6 +243,22 @@ class RecordedGateway(Gateway):
             raise AnswerError(f"the router was asked to remove {_name(entry)}, but says that it keeps it for {answer.lifetime} s")
         self._forget(record)
 
+    def _abandon(self, entry: Entry, record: Record) -> None:
+        """Remove a pinhole to an address that this host had earlier. It takes no port from anybody, so if it stays, nothing else fails."""
+        timeout, self._timeout = self._timeout, min(self._timeout, WRITE)
+        try:
+            self._remove(entry, record)
+        except GatewayError as error:
+            # A router that does not answer the old address shall have time for the new one.
+            self._patience.renew(WRITE)
+            self._save(replace(record, abandoned=True))
+            self._notes.append(
+                f"{_name(entry)} stays open to {record.internal_client}, an address that this host had earlier, until its lease ends in"
+                f" {max(1, int(record.left(moments.now())))} s: {error}"
+            )
+        finally:
+            self._timeout = timeout
+
     def has_room(self, entry: Entry) -> bool:
         """Whether the port of this host is free for another external port."""
         return not self._others(entry)
@@ -234,24 +267,24 @@ class RecordedGateway(Gateway):
         """Believe those records that are seen to be true, although their time seems to be over: then the clock of this host was wrong."""
         leads = {(entry.key, entry.internal_client, entry.internal_port) for entry in shown}
         for record in self._mine():
-            key = (record.protocol, record.external_port)
+            key = _key(record)
             if (key, record.internal_client, record.internal_port) in leads:
                 self._confirmed.add(key)
 
     def note_shown(self, entry: Entry) -> None:
         """Remember that the router shows a mapping by UPnP too."""
-        record = self._record(entry.protocol, entry.external_port)
+        record = self._recorded(entry)
         if record is not None and not record.shown:
             self._save(replace(record, shown=True))
 
     def missed(self, entry: Entry) -> bool:
         """Whether a mapping must be gone, since UPnP does not show it."""
-        record = self._record(entry.protocol, entry.external_port)
+        record = self._recorded(entry)
         return record is not None and record.shown
 
     def forget(self, entry: Entry) -> None:
         """Take the record of a mapping away, because it is known to be gone."""
-        record = self._record(entry.protocol, entry.external_port)
+        record = self._recorded(entry)
         if record is not None:
             self._forget(record)
 
@@ -275,8 +308,12 @@ class RecordedGateway(Gateway):
             description=entry.description,
             nonce=self._nonce(entry),
             unsure=True,
+            family=self.family,
             **self._end(entry.lease or _DAY),
         )
+
+    def _clear(self, record: Record) -> None:
+        """Do what a router needs before a mapping of ours can be renewed."""
 
     def _map(self, record: Record, lifetime: int) -> Answer:
         try:
@@ -284,6 +321,14 @@ class RecordedGateway(Gateway):
         except NoGatewayError as error:
             # It was there a moment ago, so this is a write that failed.
             raise AnswerError(f"{record.protocol} port {record.external_port}: {error}") from error
+
+    def _here(self, client: str) -> bool:
+        """Whether this host can ask for an address. With IPv6 it often has several, and an old one may still be there."""
+        return client == self._link.source or (isinstance(self._link, Link6) and client in self._link.addresses)
+
+    def _link_of(self, record: Record) -> Link:
+        """Return the link from which a mapping has to be asked for: the router looks at the sender."""
+        return replace(self._link, source=record.internal_client) if self._here(record.internal_client) else self._link
 
     def _wait(self) -> float:
         return min(self._timeout, self._patience.left())
@@ -312,12 +357,18 @@ class RecordedGateway(Gateway):
             # What needs them says so.
             return
         self.unread = self._store.unread
-        self._restarted = clock is not None and not packets.epoch_valid(clock.epoch, 0.0, epoch, clock.passed(self._read_at))
+        self._restarted = clock is not None and self._restarted_since(clock, epoch)
+
+    def _restarted_since(self, clock: Clock, epoch: int) -> bool:
+        """Whether the router forgot what it had, by what it told when that was written down and what it tells now."""
+        return not packets.epoch_valid(clock.epoch, 0.0, epoch, clock.passed(self._read_at))
 
     def _problem(self, entry: Entry, answer: Answer) -> str:
         """Say what is wrong with what was granted; empty if nothing is."""
         if not answer.lifetime or not answer.external_port:
             return f"the router says that it maps {_name(entry)}, but for {answer.lifetime} s, as port {answer.external_port}"
+        if self.family == IPV6:
+            return self._problem6(entry, answer)
         if answer.external_port != entry.external_port and not self._other_port:
             return (
                 f"{_name(entry)} is taken or not allowed, and {self.method} does not tell by whom (owner unknown): the router gave port {answer.external_port}"
@@ -331,6 +382,19 @@ class RecordedGateway(Gateway):
         self._wan_address = answer.external_address or self._wan_address
         return ""
 
+    def _problem6(self, entry: Entry, answer: Answer) -> str:
+        if answer.external_port != entry.external_port:
+            return (
+                f"{_name(entry)} cannot be opened: the router opened port {answer.external_port} instead, which was given back; with IPv6 there is nothing"
+                " that could turn one into the other. Open the port on the router's own page"
+            )
+        if answer.external_address not in (None, entry.internal_client):
+            return (
+                f"{_name(entry)} was given back: the router translates {entry.internal_client} to {answer.external_address} (NPTv6), so the Internet does not"
+                " reach this host by the address that it publishes. Switch that translation off in the router, or open the port on its own page"
+            )
+        return ""
+
     def _give_back(self, record: Record, granted: Record) -> None:
         self._save(granted, instead_of=record)
         answer = self._map(granted, 0)
@@ -340,31 +404,30 @@ class RecordedGateway(Gateway):
 
     def _records(self) -> Records:
         now = moments.now()
-        mine = [record for record in self._mine() if not self._over(record, now)]
+        mine = [record for record in self._mine() if not self._over(record, now) and not (record.abandoned and not self._here(record.internal_client))]
         return [replace(record, unsure=True) for record in mine] if self._restarted else mine
 
     def _mine(self) -> Records:
         return [record for record in self._store.read()[0] if (record.method, record.gateway) == (self.method, self._address)]
 
     def _over(self, record: Record, now: Moment) -> bool:
-        confirmed = (record.method, record.gateway) == (self.method, self._address) and (record.protocol, record.external_port) in self._confirmed
+        confirmed = (record.method, record.gateway) == (self.method, self._address) and _key(record) in self._confirmed
         return record.left(now) <= 0 and not confirmed
 
     def _record(self, protocol: str, external_port: int) -> Record | None:
-        return next((record for record in self._records() if (record.protocol, record.external_port) == (protocol, external_port)), None)
+        found = [record for record in self._records() if (record.protocol, record.external_port) == (protocol, external_port)]
+        return min(found, key=lambda record: record.internal_client != self._link.source, default=None)
+
+    def _recorded(self, entry: Entry) -> Record | None:
+        """Return the record of a mapping: over IPv4 that of its port, for a pinhole that of its port and its address."""
+        if self.family == IPV4:
+            return self._record(entry.protocol, entry.external_port)
+        return next((record for record in self._records() if (_key(record), record.internal_client) == (entry.key, entry.internal_client)), None)
 
     def _end(self, lifetime: int) -> dict[str, Any]:
         # Longer leases than a day are to be taken for a day (RFC 6887, 15): nobody knows what the router will be by then.
         end = moments.now().after(min(lifetime, _DAY))
         return {"expires": end.wall, "boot": end.boot, "ends": end.ticks}
-
-    def _entry(self, record: Record) -> Entry:
-        lease = max(1, round(record.left(moments.now())))
-        return Entry(
-            *(record.protocol, record.external_port, record.internal_client, record.internal_port, record.description),
-            enabled=not record.unsure,
-            lease=lease,
-        )
 
     def _save(self, record: Record, instead_of: Record | None = None) -> None:
         restarted = self._restarted
@@ -433,11 +496,15 @@ class PcpGateway(RecordedGateway):
     method = "pcp"
 
     def _open(self) -> None:
-        answer = self._ask(packets.pcp_announce_request(self._link.source))
+        answer = self._ask(packets.pcp_announce_request(self._link.source), self._link)
         if answer.result:
             raise self._refusal("the question whether it speaks PCP", answer)
         self._read_at = moments.now()
         self._note_epoch(answer.epoch)
+        if self.family == IPV6:
+            # Nothing is translated, so the address of this host is the one that the Internet sees.
+            self._wan_address = self._link.source
+            return
         # PCP tells the WAN address with a mapping only; most routers speak NAT-PMP at the same port, which tells it without.
         try:
             told = exchange(self._link, self._address, packets.natpmp_address_request(), packets.read_natpmp, min(self._wait(), 0.7))
@@ -447,27 +514,53 @@ class PcpGateway(RecordedGateway):
             self._wan_address = told.external_address
             self.tells_wan_address = told.result in (0, 3)
 
-    def _ask(self, request: bytes) -> Answer:
-        return exchange(self._link, self._address, request, packets.read_pcp, self._wait())
+    def _ask(self, request: bytes, link: Link) -> Answer:
+        return exchange(link, self._address, request, packets.read_pcp, self._wait())
 
     def _ask_map(self, record: Record, lifetime: int) -> Answer:
         options = packets.PREFER_FAILURE if lifetime and not self._other_port else b""
         arguments = (record.protocol, record.internal_port, record.external_port, lifetime, bytes.fromhex(record.nonce))
-        return self._ask(packets.pcp_map_request(self._link.source, *arguments, options))
+        if not self._here(record.internal_client):
+            raise GatewayError(f"PCP takes this from {record.internal_client} only, which this host no longer has")
+        link = self._link_of(record)
+        return self._ask(packets.pcp_map_request(link.source, *arguments, options), link)
+
+    def _clear(self, record: Record) -> None:
+        # miniupnpd 2.3.1 knows the nonce of a pinhole no more once it was renewed, and then lets nobody close it. So it is closed, and opened anew at once.
+        if self.family == IPV6:
+            self._save(replace(record, unsure=True))
+            self._map(record, 0)
 
     def _nonce(self, entry: Entry) -> str:
         return os.urandom(12).hex()
 
     def _refusal(self, action: str, answer: Answer) -> ProtocolError:
         text, hint = packets.PCP_RESULTS.get(answer.result, ("", "a code that PCP does not have"))
+        if self.family == IPV6:
+            hint = packets.PCP_RESULTS_IPV6.get(answer.result, hint)
         if 0 < answer.lifetime <= _DAY and answer.result in (7, 8, 10):
             hint += f". It says to try again after {answer.lifetime} s"
         return ProtocolError(action, answer.result, text, hint)
+
+
+def entry_of(record: Record) -> Entry:
+    """Return what is recorded as the router would show it."""
+    lease = max(1, round(record.left(moments.now())))
+    return Entry(
+        *(record.protocol, record.external_port, record.internal_client, record.internal_port, record.description),
+        enabled=not record.unsure,
+        lease=lease,
+        family=record.family,
+    )
 
 
 def _inside(one: Entry | Record) -> tuple[str, str, int]:
     return (one.protocol, one.internal_client, one.internal_port)
 
 
+def _key(record: Record) -> Key:
+    return make_key(record.protocol, record.external_port, record.family)
+
+
 def _name(entry: Entry) -> str:
-    return f"{entry.protocol} port {entry.external_port}"
+    return f"{entry.protocol} port {entry.external_port}" + (" over IPv6" if entry.family == IPV6 else "")

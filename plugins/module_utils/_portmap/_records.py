@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, homeserver.hardening contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this host has mapped by protocols that cannot list mappings: kept in the state directory, with the nonces that prove it.
+"""What this host has mapped by protocols that cannot list mappings: kept in the state directory, with what proves it.
 
 Private to this collection.
 """
@@ -16,9 +16,12 @@ from typing import Any
 
 from .._state import DEFAULT_DIRECTORY, StateDir, StateError
 from ._errors import GatewayError
+from ._model import IPV4, IPV6
 from ._moment import Moment
 
 FILE = "port_mappings.json"
+
+RecordKey = tuple[str, str, str, int, str]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Record:
         boot: the boot in which that was written.
         ends: when its lease ends, in seconds since that boot.
         unsure: whether the router may not hold it: its answer never came, or it restarted.
+        family: C(ipv6) for a pinhole.
+        unique_id: the number by which WANIPv6FirewallControl knows a pinhole; empty if it never told one.
+        abandoned: whether the router did not let go of it, after this host lost the address that it leads to.
     """
 
     method: str
@@ -47,15 +53,18 @@ class Record:
     boot: str = ""
     ends: float = 0.0
     shown: bool = False
+    family: str = IPV4
+    unique_id: str = ""
+    abandoned: bool = False
 
     def left(self, now: Moment) -> float:
         """Return the seconds that remain of the lease."""
         return now.until(Moment(self.expires, self.boot, self.ends))
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
-        """What can exist only once."""
-        return (self.method, self.gateway, self.protocol, self.external_port)
+    def key(self) -> RecordKey:
+        """What can exist only once; a pinhole, once for each address of this host."""
+        return (self.method, self.gateway, self.protocol, self.external_port, self.internal_client if self.family == IPV6 else "")
 
 
 #: The type of a list of records, for classes that have a method called list.
@@ -76,7 +85,7 @@ class Clock:
         return Moment(self.time, self.boot, self.ticks).until(now)
 
 
-Table = dict[tuple[str, str, str, int], Record]
+Table = dict[RecordKey, Record]
 Update = Callable[[Table, dict[str, Clock]], None]
 
 

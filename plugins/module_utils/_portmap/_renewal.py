@@ -15,16 +15,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._ownership import OwnershipError, host_id
+from .._ownership import OwnershipError
 from .._state import StateDir, StateError
 from . import _moment as moments
 from ._apply import make
 from ._errors import GatewayError, PortmapError
 from ._kept import CONFLICT, ERROR, HELD, Keeping, Kept, Way, due, status_row
-from ._model import Entry, Gateway, Wanted
+from ._model import IPV6, Entry, Gateway, Key, Wanted
 from ._patience import WRITE
 from ._planning import OURS, Host, MappingPlan, Row, Step, owner_of
-from ._service import Opener, Request, Selection, open_gateway, read_plan
+from ._service import Opener, Request, Selection, host_of, open_gateway, read_plan
 
 OK = "ok"
 UNCHANGED = "unchanged"
@@ -82,7 +82,7 @@ class Renewal:
         self._run_id = run_id
         self._now = now
         self._opener = opener
-        self._actions: dict[tuple[str, str, int], str] = {}
+        self._actions: dict[tuple[str, Key], str] = {}
         self._left: list[str] = []
 
     def run(self) -> Renewed:
@@ -92,7 +92,7 @@ class Renewal:
                 return Renewed(UNCHANGED, "nothing is mapped that has to be renewed")
             with self._alone():
                 keeping = Keeping.load(self._state)
-                keeping.mappings = [kept for way in _ways(keeping.mappings) for kept in self._renew(way, keeping.mappings)]
+                keeping.mappings = [kept for way, family in _ways(keeping.mappings) for kept in self._renew(way, family, keeping.mappings)]
                 keeping.put([])
                 outcome = self._outcome(keeping.mappings)
                 self._remember(keeping, outcome)
@@ -119,14 +119,15 @@ class Renewal:
         if holder is not None and holder.get("run_id") != (self._run_id or None):
             raise _Busy(f"the playbook run {holder.get('run_id')} is changing this host; nothing was done, the next run comes by itself")
 
-    def _renew(self, way: Way, everything: Sequence[Kept]) -> list[Kept]:
+    def _renew(self, way: Way, family: str, everything: Sequence[Kept]) -> list[Kept]:
         """Renew what is found in the same way."""
-        mine = [kept for kept in everything if kept.way == way]
+        mine = [kept for kept in everything if (kept.way, kept.family) == (way, family)]
         try:
-            selection = Selection(way.method, way.gateway, way.interface, way.timeout, self._state.path, True, way.other_port)
+            selection = Selection(way.method, way.gateway, way.interface, way.timeout, self._state.path, True, way.other_port, family)
             gateway = self._opener(selection)
-            host = Host(gateway.describe().source_address, host_id())
-            wanted = [Wanted(kept.name, kept.protocol, kept.requested, kept.port, kept.lease) for kept in mine]
+            host = host_of(gateway)
+            wanted = [Wanted(kept.name, kept.protocol, kept.requested, kept.port, kept.lease, family) for kept in mine]
+            gateway.require_open(wanted)
             plan = read_plan(Request("present", wanted, allow_other_external_port=way.other_port), gateway, host)
         except (PortmapError, OwnershipError) as error:
             return [replace(kept, state=ERROR, error=str(error)) for kept in mine]
@@ -134,11 +135,11 @@ class Renewal:
         self._leave_earlier_address(gateway, plan, mine, host)
         return [self._keep(kept, row, steps, gateway, host) for kept, row in zip(mine, plan.rows)]
 
-    def _keep(self, kept: Kept, row: Row, steps: dict[tuple[str, int], Step], gateway: Gateway, host: Host) -> Kept:
+    def _keep(self, kept: Kept, row: Row, steps: dict[Key, Step], gateway: Gateway, host: Host) -> Kept:
         if row.refused or row.external_port is None:
             return replace(kept, state=CONFLICT, error=row.error or "")
         moment = moments.now()
-        step = steps.get((kept.protocol, row.external_port))
+        step = steps.get(row.key) if row.key is not None else None
         if step is None and row.entry is not None:
             reason = due(kept, row.entry.lease, moment)
             if not reason:
@@ -154,13 +155,15 @@ class Renewal:
             after = _execute(gateway, step, target)
         except PortmapError as error:
             return replace(kept, state=ERROR, error=str(error), failures=kept.failures + 1, tried=moment)
+        finally:
+            self._left.extend(gateway.notes())
         info = gateway.describe()
         renewed = replace(
             kept,
             external_port=after.external_port,
             method=gateway.method_of(*after.key),
             router=info.address,
-            client=host.address,
+            client=host.address_of(kept.family),
             granted=float(after.lease),
             since=moment,
             state=HELD,
@@ -173,7 +176,7 @@ class Renewal:
 
     def _leave_earlier_address(self, gateway: Gateway, plan: MappingPlan, mine: Sequence[Kept], host: Host) -> None:
         """Remove what still leads to the address that this host had, on ports that are not asked for again."""
-        earlier = {kept.client for kept in mine} - {host.address}
+        earlier = {kept.client for kept in mine} - {host.address, host.address6}
         for step in plan.steps:
             for entry in step.delete:
                 if not step.add and entry.internal_client in earlier and owner_of(entry, host)[0] == OURS:
@@ -184,13 +187,14 @@ class Renewal:
                     except PortmapError as error:
                         # It ends with its lease, since nothing renews it.
                         self._left.append(str(error))
+                    self._left.extend(gateway.notes())
 
     def _outcome(self, mappings: Sequence[Kept]) -> Renewed:
         moment = moments.now()
         rows = [{**status_row(kept, moment), "action": self._action(kept)} for kept in mappings]
         conflicts = [kept.error for kept in mappings if kept.state == CONFLICT]
         errors = list(dict.fromkeys(kept.error for kept in mappings if kept.state == ERROR))
-        words = [f"{kept.name} ({kept.protocol} {kept.external_port}): {_WORDS[action]}" for kept in mappings if (action := self._action(kept))]
+        words = [f"{kept.name} ({kept.protocol} {kept.external_port}{_over(kept)}): {_WORDS[action]}" for kept in mappings if (action := self._action(kept))]
         held = f"{sum(kept.state == HELD for kept in mappings)} of {len(mappings)} mapping{'s' if len(mappings) != 1 else ''} held"
         message = "; ".join([held, *words, *conflicts, *errors, *self._left])
         if errors:
@@ -220,15 +224,19 @@ _WORDS = {
 }
 
 
-def _id(kept: Kept) -> tuple[str, str, int]:
-    return (kept.name, kept.protocol, kept.external_port)
+def _id(kept: Kept) -> tuple[str, Key]:
+    return (kept.name, kept.key)
 
 
-def _ways(mappings: Sequence[Kept]) -> list[Way]:
-    return list(dict.fromkeys(kept.way for kept in mappings))
+def _over(kept: Kept) -> str:
+    return " over IPv6" if kept.family == IPV6 else ""
 
 
-def _lease(kept: Kept, gateway: Gateway, key: tuple[str, int]) -> int:
+def _ways(mappings: Sequence[Kept]) -> list[tuple[Way, str]]:
+    return list(dict.fromkeys((kept.way, kept.family) for kept in mappings))
+
+
+def _lease(kept: Kept, gateway: Gateway, key: Key) -> int:
     longest = gateway.max_lease(*key)
     return kept.lease if 0 < kept.lease <= longest else longest if kept.lease else 0
 
@@ -237,7 +245,7 @@ def _why(step: Step, host: Host) -> str:
     if not step.delete:
         return "missing"
     before = step.delete[0]
-    if before.internal_client != host.address:
+    if before.internal_client != host.address_of(before.family):
         return "address"
     return "changed" if before.enabled else "restarted"
 

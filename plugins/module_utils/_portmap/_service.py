@@ -12,11 +12,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Union
 
 from .._address._classify import address_class, is_publishable
-from .._ownership import OwnershipError, host_id
+from .._ownership import OwnershipError, host_id, parse_tag
 from .._plan import Plan
 from .._state import DEFAULT_DIRECTORY, StateError
 from . import _moment as moments
@@ -24,13 +25,15 @@ from ._apply import ApplyError, make, remove
 from ._auto import Kind, open_auto, open_recorded
 from ._discovery import at_location, check_address, discover, is_location
 from ._errors import BadRequestError, GatewayError, NoGatewayError, NoNatError, PortmapError, ProtocolError
+from ._families import FamiliesGateway
 from ._kept import Keeping, Kept, Way
-from ._links import Link, read_links
-from ._model import MAX_LEASE, Entry, Gateway, Wanted
+from ._links import Link, read_link6, read_links
+from ._model import FAMILIES, IPV4, IPV6, MAX_LEASE, Entry, Gateway, Key, Wanted, make_key
 from ._patience import UNDO
+from ._pinholes import open_pinholes
 from ._planning import OURS, UNTAGGED_OURS, Host, MappingPlan, Named, Row, check, owner_of, plan_absent, plan_present
-from ._recorded import NatPmpGateway, PcpGateway
-from ._records import ReadingStore, Store
+from ._recorded import NatPmpGateway, PcpGateway, entry_of
+from ._records import ReadingStore, Record, Store
 
 METHODS = ("auto", "upnp", "pcp", "natpmp")
 _RECORDED: dict[str, Kind] = {"pcp": PcpGateway, "natpmp": NatPmpGateway}
@@ -46,7 +49,7 @@ class Selection:
     """Which router, and how to speak to it.
 
     C(state_dir) is where mappings are recorded that the router cannot list; without it, C(auto) is UPnP.
-    C(writes) and C(other_port) are set by what is asked for.
+    C(writes), C(other_port) and C(family) are set by what is asked for.
     """
 
     method: str = "auto"
@@ -56,6 +59,7 @@ class Selection:
     state_dir: str | None = None
     writes: bool = False
     other_port: bool = False
+    family: str = IPV4
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,10 @@ def open_gateway(selection: Selection) -> Gateway:
         raise BadRequestError(f"timeout {selection.timeout:g} is out of the range {_MIN_TIMEOUT:g} to {_MAX_TIMEOUT:g} seconds")
     recorded = _RECORDED.get(selection.method)
     store = (Store if selection.writes else ReadingStore)(selection.state_dir or DEFAULT_DIRECTORY)
+    if selection.family == IPV6:
+        if selection.writes:
+            store.require_usable()
+        return open_pinholes(read_link6(selection.interface or None), selection.method, store, selection.timeout)
     if selection.gateway and is_location(selection.gateway):
         if recorded is not None:
             raise BadRequestError(f"gateway {selection.gateway} is the address of a UPnP description: with method {selection.method} give the router's address")
@@ -165,13 +173,13 @@ def _missing(gateway: Gateway, selection: Selection) -> str:
 def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
     """Read what the router holds. No router is an answer, not a failure."""
     start = time.monotonic()
-    result = Result(data={"available": False, "reason": "", "missing": "", "gateway": None, "mappings": [], "elapsed": 0.0})
+    result = Result(data={"available": False, "reason": "", "missing": "", "gateway": None, "gateway_ipv6": None, "mappings": [], "elapsed": 0.0})
     try:
         gateway = opener(selection)
         result.data["gateway"] = gateway_data(gateway)
         entries = gateway.list()
         try:
-            host = _host(gateway)
+            host = host_of(gateway)
         except OwnershipError as error:
             # The router can be read all the same; no tag can be this host's.
             host = Host(gateway.describe().source_address, "")
@@ -192,13 +200,47 @@ def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
             result.warnings.append(f"port_mapping could not map by {gateway.describe().method} as this run is: {result.data['missing']}")
         if gateway.incomplete:
             result.warnings.append(f"{gateway.incomplete}: what is shown is not all. A restart of the router clears most tables")
+    _add_pinholes(selection, opener, result)
     result.data["elapsed"] = round(time.monotonic() - start, 3)
     return result
 
 
+def _add_pinholes(selection: Selection, opener: Opener, result: Result) -> None:
+    """Show what this host opened for IPv6, as the router knows it. Nobody lists pinholes, so the records say what there is; without one nobody is asked."""
+    if result.error is not None:
+        return
+    records, unread = _open_pinholes(selection)
+    if unread and not any(unread in warning for warning in result.warnings):
+        result.warnings.append(f"{unread}. So what this host opened for IPv6 is not listed: run as root (become: true) to see it")
+    if not records:
+        return
+    try:
+        gateway = opener(replace(selection, family=IPV6, method="auto"))
+        entries = gateway.list()
+        result.data["gateway_ipv6"] = gateway_data(gateway)
+    except PortmapError as error:
+        result.warnings.append(
+            f"what this host opened for IPv6 is shown as it was recorded, since the router does not tell whether it holds it: {_text(error)}"
+        )
+        entries = [replace(entry_of(record), enabled=False) for record in records if not record.abandoned]
+    try:
+        host = Host("", host_id())
+    except OwnershipError:
+        host = Host("", "")
+    result.data["mappings"].extend(_info_row(entry, host) for entry in entries)
+
+
+def _open_pinholes(selection: Selection) -> tuple[list[Record], str]:
+    """Return the records of pinholes that may be open, and why they could not be read, if so."""
+    if selection.state_dir is None:
+        return [], ""
+    store, moment = ReadingStore(selection.state_dir), moments.now()
+    return [record for record in store.read()[0] if record.family == IPV6 and record.left(moment) > 0], store.unread
+
+
 def run(request: Request, selection: Selection, check_mode: bool, opener: Opener = open_gateway) -> Result:
     """Make the mappings be there, or take ours back."""
-    result = Result(data={"mappings": [], "gateway": None, "left": [], "plan": [], "kept": []})
+    result = Result(data={"mappings": [], "gateway": None, "gateway_ipv6": None, "left": [], "plan": [], "kept": []})
     try:
         with _keeping(request, selection, check_mode) as keeping:
             try:
@@ -211,7 +253,10 @@ def run(request: Request, selection: Selection, check_mode: bool, opener: Opener
         result.error = _text(error)
         if not result.data["mappings"]:
             # It ended before the mappings were judged; each gets its row all the same.
-            rows = [Row(one.name, one.protocol, one.external_port, one.port, "error", one.external_port, error=result.error) for one in request.wanted]
+            rows = [
+                Row(one.name, one.protocol, one.external_port, one.port, "error", one.external_port, error=result.error, family=one.family)
+                for one in request.wanted
+            ]
             result.data["mappings"] = [_row_data(row, None, None) for row in rows]
     return result
 
@@ -254,23 +299,17 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         keeping.drop(_names(request))
     if request.state == "present" and not request.wanted:
         raise BadRequestError("mappings is empty: name at least one mapping, or use state: absent to take all of this host's mappings back")
-    try:
-        gateway = opener(replace(selection, writes=True, other_port=request.allow_other_external_port))
-    except NoGatewayError as error:
-        if request.state == "present":
-            raise
-        # Nothing can be read and nothing removed. On most lines without UPnP nothing was ever mapped, so this is no failure.
-        if not isinstance(error, NoNatError):
-            result.warnings.append(
-                f"no mapping could be looked for: {error}. If this host had mappings and UPnP was switched off in the router since, they may still be open"
-                " there until it is restarted"
-            )
+    gateway = _find(request, selection, opener, result, keeping)
+    if gateway is None:
         result.data["mappings"] = [_row_data(row, None, None) for row in plan_absent(request.named, (), Host("", "")).rows]
         return
-    result.data["gateway"] = gateway_data(gateway)
-    host = _host(gateway)
-    if request.state == "present" and request.require_global_wan:
-        _require_global(gateway, result.data["gateway"])
+    members = gateway.members()
+    result.data["gateway"], result.data["gateway_ipv6"] = (gateway_data(members[family]) if family in members else None for family in FAMILIES)
+    host = host_of(gateway)
+    if request.state == "present":
+        if request.require_global_wan and any(one.family == IPV4 for one in request.wanted):
+            _require_global(members[IPV4], result.data["gateway"])
+        gateway.require_open(request.wanted)
     plan = read_plan(request, gateway, host)
     result.plan = plan.plan
     result.warnings.extend(
@@ -305,7 +344,7 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
                 row.state, row.error = "error", _text(error)
         _report(result, plan, gateway, host, {})
         raise
-    result.warnings.extend(outcome.warnings)
+    result.warnings.extend([*outcome.warnings, *gateway.notes()])
     _report(result, plan, gateway, host, outcome.entries)
     if keeping is not None and not request.renew:
         keeping.drop([one.name for one in request.wanted])
@@ -314,22 +353,82 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         keeping.put(_kept(plan, request.wanted, gateway, host, way, {**{kept.key: kept for kept in keeping.mappings}, **dict.fromkeys(outcome.entries)}))
 
 
-def _kept(
-    plan: MappingPlan, wanted: Sequence[Wanted], gateway: Gateway, host: Host, way: Way, earlier: dict[tuple[str, int], Kept | None]
-) -> list[Kept]:
+Opened = Union[Gateway, PortmapError]
+
+
+def _find(request: Request, selection: Selection, opener: Opener, result: Result, keeping: Keeping | None) -> Gateway | None:
+    """Find who is to be asked; None if nobody is there of whom anything could be taken back."""
+    wanted = {one.family for one in request.wanted} if request.state == "present" else {IPV4}
+    families = [family for family in FAMILIES if family in wanted | _left_in(request, selection, keeping)]
+    selection = replace(selection, writes=True, other_port=request.allow_other_external_port)
+
+    def find(family: str) -> Opened:
+        # What is only to be taken back is taken back by the protocol that it was made by.
+        method = selection.method if family in wanted else "auto"
+        try:
+            return opener(replace(selection, family=family, method=method))
+        except PortmapError as error:
+            return error
+
+    with contextlib.ExitStack() as stack:
+        # Each may wait for answers that never come.
+        search = map if len(families) == 1 else stack.enter_context(ThreadPoolExecutor(len(families))).map
+        found = dict(zip(families, search(find, families)))
+    for family, problem in found.items():
+        if not isinstance(problem, PortmapError):
+            continue
+        if family in wanted and (request.state == "present" or not isinstance(problem, NoGatewayError)):
+            raise problem
+        _warn_not_found(family, problem, result)
+    members = {family: member for family, member in found.items() if isinstance(member, Gateway)}
+    if len(families) > 1:
+        for member in members.values():
+            # Waiting for the other one is not its fault.
+            member.renew_patience()
+    if len(members) > 1:
+        return FamiliesGateway(members, tolerant=request.state != "present")
+    return next(iter(members.values()), None)
+
+
+def _left_in(request: Request, selection: Selection, keeping: Keeping | None) -> set[str]:
+    """Return the families in which this host may have made mappings of the same services, as far as it wrote that down."""
+    names = {one.name for one in request.wanted} if request.state == "present" else _names(request)
+    tags = [parse_tag(record.description) for record in _open_pinholes(selection)[0]]
+    families = {IPV6 for tag in tags if tag is not None and (names is None or tag.name in names)}
+    if keeping is not None and names is not None:
+        families.update(kept.family for kept in keeping.mappings if kept.name in names)
+    return families
+
+
+def _warn_not_found(family: str, problem: PortmapError, result: Result) -> None:
+    # Nothing can be read and nothing removed. On most lines without UPnP nothing was ever mapped, so this is no failure.
+    if family == IPV6:
+        result.warnings.append(f"what this host opened for IPv6 could not be taken back: {_text(problem)}. It is open until its lease ends, a day at most")
+    elif not isinstance(problem, NoNatError):
+        result.warnings.append(
+            f"no mapping could be looked for: {problem}. If this host had mappings and UPnP was switched off in the router since, they may still be open"
+            " there until it is restarted"
+        )
+
+
+def _kept(plan: MappingPlan, wanted: Sequence[Wanted], gateway: Gateway, host: Host, way: Way, earlier: dict[Key, Kept | None]) -> list[Kept]:
     """Return what shall stay. When a lease was last set is known better from earlier, unless it was set now."""
-    moment, router = moments.now(), gateway.describe().address
+    moment, members = moments.now(), gateway.members()
     mappings = []
     for row, one in zip(plan.rows, wanted):
         if row.entry is None or row.external_port is None:
             continue
-        key = (one.protocol, row.external_port)
+        key = make_key(one.protocol, row.external_port, one.family)
+        client, router = host.address_of(one.family), members[one.family].describe().address
         before = earlier.get(key)
-        same = before is not None and (before.name, before.port, before.client) == (one.name, one.port, host.address)
+        same = before is not None and (before.name, before.port, before.client) == (one.name, one.port, client)
         granted, since = (before.granted, before.since) if before is not None and same else (float(row.entry.lease), moment)
         method = gateway.method_of(*key)
         mappings.append(
-            Kept(one.name, one.protocol, one.external_port, row.external_port, one.port, one.lease, method, router, host.address, granted, since, way)
+            Kept(
+                *(one.name, one.protocol, one.external_port, row.external_port, one.port, one.lease, method, router, client, granted, since, way),
+                family=one.family,
+            )
         )
     return mappings
 
@@ -352,6 +451,7 @@ def _remove(request: Request, result: Result, plan: MappingPlan, gateway: Gatewa
         steps = [*steps, *again.steps]
         if request.named is None:
             plan.rows.extend(again.rows)
+    result.warnings.extend(gateway.notes())
     for row in plan.rows:
         if row.entry in failures:
             row.state, row.error = "error", failures[row.entry]
@@ -366,6 +466,8 @@ def _remove(request: Request, result: Result, plan: MappingPlan, gateway: Gatewa
         problem = GatewayError(f"{'; '.join(failures.values())}{rest}")
         problem.advice = advice
         raise problem
+    if isinstance(gateway, FamiliesGateway) and gateway.problems:
+        raise GatewayError(f"{'; '.join(gateway.problems)}; everything else was removed")
 
 
 def _left_over(request: Request, gateway: Gateway, host: Host, failures: dict[Entry, str], result: Result) -> MappingPlan:
@@ -380,8 +482,10 @@ def _left_over(request: Request, gateway: Gateway, host: Host, failures: dict[En
     return plan_absent(request.named, [entry for entry in entries if entry.key not in failed], host, request.originals)
 
 
-def _host(gateway: Gateway) -> Host:
-    return Host(gateway.describe().source_address, host_id())
+def host_of(gateway: Gateway) -> Host:
+    """Return this host as the router sees it."""
+    sources = {family: member.describe().source_address for family, member in gateway.members().items()}
+    return Host(sources.get(IPV4, ""), host_id(), sources.get(IPV6, ""))
 
 
 def _text(error: PortmapError | OwnershipError) -> str:
@@ -393,7 +497,7 @@ def _text(error: PortmapError | OwnershipError) -> str:
 def _blame(rows: Sequence[Row], error: ApplyError, host: Host) -> None:
     """Say of the mapping that failed why, and of those that could not be put back; the others are only not there because of it."""
     for entry in (*error.unsettled, *([error.failed] if error.failed is not None else [])):
-        concerned = [row for row in rows if (row.protocol, row.external_port) == entry.key]
+        concerned = [row for row in rows if row.key == entry.key]
         # What had to go first because its service moved, belongs to that service.
         concerned = concerned or [row for row in rows if owner_of(entry, host) == (OURS, row.name)]
         for row in concerned:
@@ -424,8 +528,9 @@ def read_plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
         if gateway.incomplete:
             entries.extend(_named_beyond(request.named, gateway, {entry.key for entry in entries}))
         return plan_absent(request.named, entries, host, request.originals)
-    if not gateway.capabilities().lists:
-        _check_inside(request.wanted, gateway.describe().method)
+    translating = gateway.members().get(IPV4)
+    if translating is not None and not translating.capabilities().lists:
+        _check_inside([one for one in request.wanted if one.family == IPV4], translating.describe().method)
     listed = {entry.key for entry in entries}
     wanted = [_as_granted(one, request, gateway, entries, host) for one in request.wanted]
     for one in wanted:
@@ -433,7 +538,7 @@ def read_plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
             continue
         # Forwardings that were typed in on the router's page are missing in some routers' lists, but are found when asked for.
         try:
-            found = gateway.find(one.protocol, one.external_port)
+            found = gateway.find(*one.key)
         except ProtocolError:
             continue
         if found is not None:
@@ -444,14 +549,14 @@ def read_plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:
     return plan
 
 
-def _named_beyond(named: Sequence[Named] | None, gateway: Gateway, listed: set[tuple[str, int]]) -> list[Entry]:
+def _named_beyond(named: Sequence[Named] | None, gateway: Gateway, listed: set[Key]) -> list[Entry]:
     """Return what a list that is not whole does not have, as far as its port is known."""
     if not named or any(one.external_port is None for one in named):
         raise GatewayError(
             f"nothing was removed: {gateway.incomplete}, so this host's mappings cannot all be found. Give the external_port of each mapping that shall go, or"
             " restart the router, which clears most tables"
         )
-    keys = dict.fromkeys((one.protocol or "tcp", one.external_port or 0) for one in named)
+    keys = dict.fromkeys(make_key(one.protocol or "tcp", one.external_port or 0) for one in named if one.family == IPV4)
     found = [gateway.find(*key) for key in keys if key not in listed]
     return [entry for entry in found if entry is not None]
 
@@ -471,31 +576,36 @@ def _check_inside(wanted: Sequence[Wanted], method: str) -> None:
 def _as_granted(one: Wanted, request: Request, gateway: Gateway, entries: Sequence[Entry], host: Host) -> Wanted:
     """Ask for no longer lease than there is, and for the port that was given last time, if any will do."""
     port = one.external_port
-    if request.allow_other_external_port:
+    if request.allow_other_external_port and one.family == IPV4:
         taken = {other.key for other in request.wanted}
         for entry in entries:
-            same = entry.protocol == one.protocol and entry.internal_port == one.port and owner_of(entry, host) == ("ours", one.name)
+            same = (
+                (entry.protocol, entry.family) == (one.protocol, one.family) and entry.internal_port == one.port and owner_of(entry, host) == ("ours", one.name)
+            )
             if same and entry.key not in taken and gateway.requested_port(*entry.key) == port:
                 port = entry.external_port
                 break
-    longest = gateway.max_lease(one.protocol, port)
+    longest = gateway.max_lease(one.protocol, port, one.family)
     lease = longest if longest < MAX_LEASE and not 0 < one.lease <= longest else one.lease
     return replace(one, external_port=port, lease=lease)
 
 
-def _report(result: Result, plan: MappingPlan, gateway: Gateway, host: Host, entries: dict[tuple[str, int], Entry]) -> None:
+def _report(result: Result, plan: MappingPlan, gateway: Gateway, host: Host, entries: dict[Key, Entry]) -> None:
     for row in plan.rows:
-        if row.protocol is None or row.external_port is None:
+        if row.key is None:
             continue
-        after = entries.get((row.protocol, row.external_port))
+        after = entries.get(row.key)
         if after is not None:
             row.entry, row.state, row.owner, row.external_port = after, "present", "ours", after.external_port
     result.data["mappings"] = [_row_data(row, _method(row, gateway), host) for row in plan.rows]
     result.data["left"] = [_info_row(entry, host) for entry in plan.left]
 
 
-def _method(row: Row, gateway: Gateway) -> str:
-    return gateway.describe().method if row.protocol is None or row.external_port is None else gateway.method_of(row.protocol, row.external_port)
+def _method(row: Row, gateway: Gateway) -> str | None:
+    member = gateway.members().get(row.family)
+    if member is None:
+        return None
+    return member.describe().method if row.key is None else member.method_of(*row.key)
 
 
 def _row_data(row: Row, method: str | None, host: Host | None) -> dict[str, Any]:
@@ -505,12 +615,13 @@ def _row_data(row: Row, method: str | None, host: Host | None) -> dict[str, Any]
         foreign = {"internal_client": entry.internal_client, "internal_port": entry.internal_port, "description": entry.description}
     return {
         "name": row.name,
+        "family": row.family,
         "protocol": row.protocol,
         "external_port": row.external_port,
         "requested_external_port": row.requested_external_port,
         "port": row.port,
         "method": method,
-        "internal_client": host.address if host else None,
+        "internal_client": (host.address_of(row.family) or None) if host else None,
         "state": row.state,
         "owner": row.owner,
         "lease": entry.lease if entry is not None and row.state != "absent" else None,
@@ -526,7 +637,7 @@ def _info_row(entry: Entry, host: Host, unread: str = "") -> dict[str, Any]:
     if unread and owner == UNTAGGED_OURS:
         # Routers show what was made by PCP and NAT-PMP without our tag: only the records could tell.
         owner = "unknown"
-    return {**entry.as_data(), "remote_host": entry.remote_host, "lease": entry.lease, "owner": owner, "name": name}
+    return {**entry.as_data(), "family": entry.family, "remote_host": entry.remote_host, "lease": entry.lease, "owner": owner, "name": name}
 
 
 __all__ = ["METHODS", "Named", "Request", "Result", "Selection", "Wanted", "open_gateway", "run", "run_info"]

@@ -148,15 +148,15 @@ class Home:
         for name in (self.host, self.neighbour):
             (self.directory / f"id-{name}").write_text(f"{uuid.uuid4().hex}\n")
         lines = [f"netns add {name}" for name in (self.host, self.neighbour, self.router, self.internet)]
-        _ip(lines)
-        _ip(["link set lo up", "link add lan0 type bridge"], self.router)
+        batch(lines)
+        batch(["link set lo up", "link add lan0 type bridge"], self.router)
         for index, (name, address) in enumerate(((self.host, HOST), (self.neighbour, NEIGHBOUR))):
-            _ip([f"link add eth0 netns {name} type veth peer name lanp{index} netns {self.router}"])
-            _ip([f"link set lanp{index} master lan0 up"], self.router)
-            _ip(["link set lo up", f"addr add {address}/24 dev eth0", "link set eth0 up", f"route add default via {ROUTER}"], name)
-        _ip([f"link add wan0 netns {self.router} type veth peer name eth0 netns {self.internet}"])
-        _ip([f"addr add {wan_net}.1/24 dev eth0", "link set lo up", "link set eth0 up"], self.internet)
-        _ip(
+            batch([f"link add eth0 netns {name} type veth peer name lanp{index} netns {self.router}"])
+            batch([f"link set lanp{index} master lan0 up"], self.router)
+            batch(["link set lo up", f"addr add {address}/24 dev eth0", "link set eth0 up", f"route add default via {ROUTER}"], name)
+        batch([f"link add wan0 netns {self.router} type veth peer name eth0 netns {self.internet}"])
+        batch([f"addr add {wan_net}.1/24 dev eth0", "link set lo up", "link set eth0 up"], self.internet)
+        batch(
             [
                 *(f"addr add {ROUTER}/24 dev lan0", f"addr add {self.wan}/24 dev wan0"),
                 *("link set lan0 up", "link set wan0 up", f"route add default via {wan_net}.1"),
@@ -260,7 +260,7 @@ class Home:
 
     def move(self, address: str) -> None:
         """Give the host another address in the LAN."""
-        _ip(["addr flush dev eth0 scope global", f"addr add {address}/24 dev eth0", f"route add default via {ROUTER}"], self.host)
+        batch(["addr flush dev eth0 scope global", f"addr add {address}/24 dev eth0", f"route add default via {ROUTER}"], self.host)
 
     def forget(self) -> None:
         """Let the router lose everything that it maps, as when it is switched off."""
@@ -319,6 +319,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _ip(lines: Sequence[str], namespace: str | None = None) -> None:
+def batch(lines: Sequence[str], namespace: str | None = None) -> None:
+    """Run several commands of ip, in a namespace or outside."""
     command = ["ip", *(("-n", namespace) if namespace else ()), "-batch", "-"]
     subprocess.run(command, input="\n".join(lines) + "\n", text=True, check=True, capture_output=True)

@@ -16,7 +16,7 @@ from ansible_collections.homeserver.hardening.plugins.modules.port_mapping_info 
 
 
 def params(**changes: Any) -> dict[str, Any]:
-    row = {"name": "web", "protocol": "tcp", "external_port": None, "port": 8080, "lease": 604800}
+    row = {"name": "web", "protocol": "tcp", "external_port": None, "port": 8080, "lease": 604800, "families": ["ipv4"]}
     return {
         **{name: option.get("default") for name, option in argument_spec().items()},
         "mappings": [{**row, **mapping} for mapping in changes.pop("mappings", [{}])],

@@ -20,7 +20,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._portmap impo
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._description import Description, Service
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import GatewayError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._igd import IgdGateway
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import Capabilities, Entry, Gateway, GatewayInfo
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._model import IPV4, Capabilities, Entry, Gateway, GatewayInfo, Key, make_key
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._patience import Patience
 
 SOURCE = "127.0.0.1"
@@ -33,7 +33,7 @@ class RawServer:
         self.requests: list[bytes] = []
         self._answer = answer
         self._listener = listener or socket.create_server((host, 0))
-        self.host, self.port = self._listener.getsockname()
+        self.host, self.port = self._listener.getsockname()[:2]
         threading.Thread(target=self._run, daemon=True).start()
 
     @property
@@ -219,12 +219,12 @@ class MemoryGateway(Gateway):
     """
 
     def __init__(self, entries: list[Entry] | None = None, wan: str | None = "44.128.1.2", source: str = "192.168.1.10") -> None:
-        self.entries: dict[tuple[str, int], Entry] = {entry.key: entry for entry in entries or []}
+        self.entries: dict[Key, Entry] = {entry.key: entry for entry in entries or []}
         self.wan = wan
         self.source = source
         self.writes: list[tuple[str, Entry]] = []
         self.refuse: Callable[[str, Entry], bool] = lambda operation, entry: False
-        self.unlisted: set[tuple[str, int]] = set()
+        self.unlisted: set[Key] = set()
         self.keep_description = True
         self.kept_length = 128
 
@@ -240,8 +240,8 @@ class MemoryGateway(Gateway):
     def list(self) -> Any:
         return [entry for entry in self.entries.values() if entry.key not in self.unlisted]
 
-    def find(self, protocol: str, external_port: int) -> Entry | None:
-        return self.entries.get((protocol, external_port))
+    def find(self, protocol: str, external_port: int, family: str = IPV4) -> Entry | None:
+        return self.entries.get(make_key(protocol, external_port, family))
 
     def add(self, entry: Entry) -> Entry:
         self._write("add", entry)

@@ -199,3 +199,37 @@ def test_the_host_can_be_another_one_to_see_whether_it_is_looked_at() -> None:
 
 def test_ipv6_addresses_stand_in_brackets() -> None:
     assert str(http_client.Url("2001:db8::1", 5000, "/x")) == "http://[2001:db8::1]:5000/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://[2a00:77::1]:5000/a", http_client.Url("2a00:77::1", 5000, "/a")),
+        ("http://[fe80::1%25eth0]:5000/a", http_client.Url("fe80::1", 5000, "/a")),
+        ("http://[FE80:0::1]", http_client.Url("fe80::1", 80, "/")),
+    ],
+)
+def test_addresses_over_ipv6(text: str, url: http_client.Url) -> None:
+    assert http_client.parse_url(text, family="ipv6") == url
+
+
+@pytest.mark.parametrize(
+    "text", ["http://192.0.2.1/", "http://router.lan/", "https://[::1]/", "http://[::1]:0/", "http://u:p@[::1]/", "http://[x]/", "http://::1/"]
+)
+def test_bad_addresses_over_ipv6(text: str) -> None:
+    with pytest.raises(GatewayError):
+        http_client.parse_url(text, family="ipv6")
+
+
+@pytest.mark.parametrize("reference", ["/ctl/x", "ctl/x", "http://[fe80::1]:5000/ctl/x", "http://[2a00:99::1]:5000/ctl/x"])
+def test_a_reference_over_ipv6_stays_at_the_address_that_answered(reference: str) -> None:
+    base = http_client.Url("fe80::1", 5000, "/rootDesc.xml", "eth0")
+    assert http_client.resolve(base, reference) == http_client.Url("fe80::1", 5000, "/ctl/x", "eth0")
+    assert str(base) == "http://[fe80::1]:5000/rootDesc.xml"
+
+
+def test_a_request_over_ipv6() -> None:
+    listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    with RawServer(lambda request, connection: connection.sendall(reply(b"yes")), listener=listener) as server:
+        assert http_client.get(http_client.Url(server.host, server.port, "/x"), "::1").body == b"yes"
+        assert f"Host: [::1]:{server.port}\r\n".encode() in server.requests[0]

@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._address._interfaces import DefaultRoute, InterfaceAddress, Network
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import BadRequestError
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._links import read_links
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import BadRequestError, NoGatewayError
+from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._links import read_link6, read_links
 
 
 def address(name: str, text: str, prefix: int = 24, family: str = "ipv4") -> InterfaceAddress:
@@ -81,3 +82,52 @@ def test_an_interface_without_ipv4() -> None:
 def test_a_gateway_outside_of_the_prefix_counts_if_the_default_route_says_so() -> None:
     network = Network([address("eth0", "203.0.113.5", 32)], [DefaultRoute("ipv4", "172.31.1.1", "eth0", "203.0.113.5", 0)])
     assert read_links(network=network)[0].reaches("172.31.1.1")
+
+
+def six(text: str, kind: str = "global", name: str = "eth0", prefix: int = 64, **flags: Any) -> InterfaceAddress:
+    fit = kind == "global" and not {"temporary", "deprecated", "tentative"} & set(flags)
+    return replace(address(name, text, prefix, "ipv6"), address_class=kind, publish_candidate=fit, **flags)
+
+
+SIX = [six("::1", "loopback", "lo", 128), six("fe80::10", "link_local"), six("fd00::10", "ula"), six("2a00:77::10")]
+TEMPORARY, OLD = six("2a00:77::dead", temporary=True, dynamic=True), six("2a00:76::10", deprecated=True)
+ROUTE6 = DefaultRoute("ipv6", "fe80::1", "eth0", "2a00:77::dead", 100)
+
+
+def test_the_address_that_pinholes_are_for() -> None:
+    link = read_link6(network=Network([TEMPORARY, OLD, *SIX], [ROUTE, ROUTE6]))
+    assert (link.interface, link.source, link.gateway, link.local) == ("eth0", "2a00:77::10", "fe80::1%eth0", "fe80::10")
+    assert link.addresses == {"2a00:77::10", "2a00:77::dead", "2a00:76::10", "fd00::10", "fe80::10"}
+    assert link.reaches("fe80::1%eth0")
+    assert str(link) == "eth0 (2a00:77::10)"
+
+
+def test_a_router_with_a_global_address() -> None:
+    assert read_link6(network=Network(SIX, [replace(ROUTE6, gateway="2a00:77::1")])).gateway == "2a00:77::1"
+
+
+def test_an_address_configured_for_ever_before_one_that_is_announced() -> None:
+    dynamic = six("2a00:70::10", dynamic=True)
+    assert read_link6(network=Network([dynamic, *SIX], [ROUTE6])).source == "2a00:77::10"
+    assert read_link6("eth1", Network([*SIX, replace(dynamic, name="eth1")], [ROUTE6, replace(ROUTE6, interface="eth1")])).source == "2a00:70::10"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "routes", "words"),
+    [
+        (SIX, [ROUTE], "no default route over IPv6"),
+        (SIX[:3], [ROUTE6], r"eth0 fe80::10 \(link_local\), eth0 fd00::10 \(ula\)"),
+        ([*SIX[:3], TEMPORARY, OLD], [ROUTE6], r"2a00:77::dead \(temporary, global\), eth0 2a00:76::10 \(deprecated, global\)"),
+        ([*SIX[:3], six("2a00:77::10", tentative=True)], [ROUTE6], r"2a00:77::10 \(tentative, global\)"),
+        ([], [ROUTE6], "it has: none"),
+        (SIX, [replace(ROUTE6, gateway=None, interface="ppp0")], "ppp0 without a router before it"),
+    ],
+)
+def test_no_address_to_open_a_port_for(addresses: list[InterfaceAddress], routes: list[DefaultRoute], words: str) -> None:
+    with pytest.raises(NoGatewayError, match=words):
+        read_link6(network=Network(addresses, routes))
+
+
+def test_another_interface_has_none() -> None:
+    with pytest.raises(NoGatewayError, match="no default route over IPv6 over eth1"):
+        read_link6("eth1", Network(SIX, [ROUTE6]))

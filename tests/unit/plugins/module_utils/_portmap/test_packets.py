@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 
 import pytest
@@ -74,6 +75,18 @@ def test_natpmp_answers(request_: bytes, data: bytes, answer: Answer) -> None:
 )
 def test_pcp_answers(data: bytes, answer: Answer) -> None:
     assert packets.read_pcp(PCP_TCP, data) == answer
+
+
+def test_pcp_over_ipv6() -> None:
+    client = ipaddress.IPv6Address("2a00:77::10").packed
+    request_ = packets.pcp_map_request("2a00:77::10", "tcp", 443, 443, 3600, NONCE, packets.PREFER_FAILURE)
+    assert request_[8:24] == client
+    assert request_[44:60] == bytes(16)
+    answer = struct.pack("!BBBBII", 2, 0x81, 0, 0, 3600, 7) + bytes(12) + NONCE + struct.pack("!B3xHH", 6, 443, 443)
+    assert packets.read_pcp(request_, answer + client) == Answer(0, 7, 3600, 443, "2a00:77::10")
+    assert packets.read_pcp(request_, answer + bytes(16)) == Answer(0, 7, 3600, 443, None)
+    assert packets.read_pcp(request_, answer + bytes(10) + b"\xff\xff" + bytes(4)).external_address == "::ffff:0:0"
+    assert set(packets.PCP_RESULTS_IPV6) <= set(packets.PCP_RESULTS)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 7, 8, 12, 15])

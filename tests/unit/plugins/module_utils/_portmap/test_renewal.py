@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _moment as moments
-from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _renewal as renewal
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap import _service as service
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._errors import AnswerError, GatewayError, NoGatewayError
 from ansible_collections.homeserver.hardening.plugins.module_utils._portmap._kept import FILE, Keeping, Kept, Way, due
@@ -111,8 +110,7 @@ class Home:
         self.opened = 0
         self.opener: Callable[[Selection], Gateway] = lambda selection: self.router
         monkeypatch.setattr(moments, "now", lambda: self.moment)
-        for module in (renewal, service):
-            monkeypatch.setattr(module, "host_id", lambda: "01234567")
+        monkeypatch.setattr(service, "host_id", lambda: "01234567")
 
     def present(self, *wanted: Wanted, check_mode: bool = False, **options: Any) -> Result:
         return run(Request("present", wanted, **options), Selection(state_dir=str(self.path)), check_mode, self.opener)
