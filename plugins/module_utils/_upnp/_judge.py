@@ -96,8 +96,9 @@ def merge_former(former: Sequence[Mapping[str, Any]], entries: Sequence[Judged],
     found = {(str(row["protocol"]), int(row["external_port"])): dict(row) for row in former}
     for one in entries:
         entry = one.entry
-        found.pop(entry.key, None)
-        found[entry.key] = {
+        key = (entry.protocol, entry.external_port)
+        found.pop(key, None)
+        found[key] = {
             "protocol": entry.protocol,
             "external_port": entry.external_port,
             "internal_client": entry.internal_client,

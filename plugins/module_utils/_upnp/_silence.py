@@ -13,6 +13,7 @@ from typing import Any
 
 from .._audit import _wire as wire
 from .._audit._census import census
+from .._audit._deadline import Deadline
 from .._audit._doors import PORTS, knock
 from .._audit._model import ANSWERED, REFUSED, SILENT, UNSENT, Device, Door
 from .._portmap import _http_client as http_client
@@ -23,6 +24,8 @@ from .._portmap._links import Link, read_links
 
 #: How long to wait for an answer to a datagram that is sent to the router alone.
 _UNICAST = 1.0
+#: How long all that is behind the router's ports may take.
+_KNOCK = 5.0
 _MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 30.0
 #: TCP states in which nobody spoke.
 _SHUT = ("closed", "rejected")
@@ -51,9 +54,9 @@ def look(gateway: str | None, interface: str | None, locations: Sequence[str], t
         name: wire.ask(router, packets.PORT, datagram, name, wait, link.source, one_will_do=True).state
         for name, datagram in (("natpmp", packets.natpmp_address_request()), ("pcp", packets.pcp_announce_request(link.source)))
     }
-    devices = census(links, router, timeout, multicast_only=ssdp == REFUSED)
+    devices = census(links, router, timeout, multicast_only=ssdp == REFUSED).devices
     here = [url for url in known if url.host == router]
-    doors = knock(router, [*(url.port for url in here), *PORTS], [url.path for url in here], min(timeout, 2.0), link.source)
+    doors = knock(router, [*(url.port for url in here), *PORTS], [url.path for url in here], min(timeout, 2.0), Deadline(_KNOCK), link.source)
     reached = _reached(link, router, [ssdp, *pmp.values()], doors)
     return {"gateway": router, "reached": reached, **judge(ssdp, devices, doors, pmp, [url.port for url in here], [str(url) for url in here], reached)}
 
