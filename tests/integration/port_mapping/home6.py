@@ -25,6 +25,8 @@ class Home6(Home):
     def start(self) -> None:
         """Make the home, and give everybody an address that is valid at once."""
         super().start()
+        # As with IPv4: where the kernel filters bridged packets, the router's rules would come between two hosts of the LAN.
+        self.run(self.router, "sysctl", "-eqw", "net.bridge.bridge-nf-call-ip6tables=0", check=False)
         for name, address, local in ((self.host, HOST6, "fe80::10"), (self.neighbour, NEIGHBOUR6, "fe80::11")):
             self.run(name, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=0")
             batch([f"addr add {local}/64 dev eth0 nodad", f"addr add {address}/64 dev eth0 nodad", f"route add ::/0 via {ROUTER6} dev eth0"], name)
