@@ -80,8 +80,6 @@ class Writer:
         self._tag = tag
         self._taken = taken
         self._clock = clock
-        #: Whether something of another was seen where ours was looked for.
-        self._foreign = False
 
     def attempt(self, kind: str, target: str, low: bool = False) -> Attempt:
         """Ask for a mapping to a target, read back what the router made of it, and take it back.
@@ -101,13 +99,13 @@ class Writer:
             return Attempt(kind, self._address, target, port, state, code)
         # It said yes, or nothing that can be understood: what it holds decides.
         back, internal = Deadline(_BACK, self._clock), port
-        held = self._held(port, target, internal, back.part(_BACK_READ))
+        held, taken = self._held(port, target, internal, back.part(_BACK_READ))
         if held is False and state == ACCEPTED:
             elsewhere = self._elsewhere(port, target, back.part(_BACK_READ))
             if not elsewhere:
                 return Attempt(kind, self._address, target, port, UNCLEAR, code, note="not_held")
             held, port, internal = True, elsewhere, port
-        if held is False and self._foreign:
+        if taken:
             return Attempt(kind, self._address, target, port, UNCLEAR, code, note="taken_meanwhile")
         # Whoever did not answer may make it later, so that it is taken back even if it is not there yet.
         removed_by = self._remove(port, target, internal, back)
@@ -188,13 +186,12 @@ class Writer:
         table = self._read_table(limit)
         return found + [entry for entry in table.entries if entry.key == (TCP, port)], not table.reason
 
-    def _held(self, port: int, target: str, internal: int, limit: Deadline) -> bool | None:
-        """Whether the router holds our mapping; None if it does not tell. Where another's is, ours is not."""
+    def _held(self, port: int, target: str, internal: int, limit: Deadline) -> tuple[bool | None, bool]:
+        """Whether the router holds our mapping, None if it does not tell; and whether another's is there, where ours is not then."""
         found, whole = self._on(port, limit, _BACK_ANSWER)
         if any((entry.internal_client, entry.internal_port) == (target, internal) or entry.description == self._tag for entry in found):
-            return True
-        self._foreign = bool(found)
-        return False if whole or found else None
+            return True, False
+        return (False if whole or found else None), bool(found)
 
     def _elsewhere(self, port: int, target: str, limit: Deadline) -> int:
         """Return the port that the router mapped instead of the one that it was asked for; 0 for none."""
@@ -213,7 +210,7 @@ class Writer:
         for action, arguments in steps:
             with contextlib.suppress(GatewayError):
                 self._call(action, arguments, limit.wait(_BACK_ANSWER))
-            if self._held(port, target, internal, limit) is False:
+            if self._held(port, target, internal, limit)[0] is False:
                 return action
         return ""
 
