@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,6 +265,10 @@ def test_processes_by_name_and_by_file(router, tmp_path):
     with subprocess.Popen(["sleep", "30"]) as child:
         try:
             (tmp_path / "pid").write_text(f"{child.pid}\n")
+            # The kernel gives a process its name a moment after it began to run the program.
+            deadline = time.monotonic() + 5
+            while Path(f"/proc/{child.pid}/comm").read_text() != "sleep\n" and time.monotonic() < deadline:
+                time.sleep(0.005)
             named = linux.LinuxRouter(Options("disabled", process="sleep"))
             filed = linux.LinuxRouter(Options("disabled", process="no-such-daemon", pid_file=str(tmp_path / "pid")))
             neither = linux.LinuxRouter(Options("disabled", process="no-such-daemon"))
