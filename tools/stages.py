@@ -6,8 +6,8 @@
 tools/stages TIER [STAGE...]    run the tier (check, test, all), or only these stages (glob patterns) of all there are
 tools/stages --list             say which stages there are
 
-A stage is a command, and two run at a time. Of those that need whole labs, one runs at a time, beside something else. Each writes
-tests/output/stages/NAME.log. A command that does not exist fails its stage: nothing is skipped.
+A stage is a command, and three run at a time: on two cores, since those against real daemons mostly wait. Of those that need whole labs, one runs at a time,
+beside something else. Each writes tests/output/stages/NAME.log. A command that does not exist fails its stage: nothing is skipped.
 The last line is "N passed, N failed", and the exit status is 0 only when none failed.
 """
 
@@ -76,6 +76,9 @@ def lab(name: str, tier: str, what: str, *command: str, minutes: float, group: s
 
 PYTEST = ("python", "-m", "pytest", "-q", "--durations=10")
 UNITS = ("tests/unit", "tests/e2e/unit", "tests/lines/unit")
+#: A stage of their own: they wait for answers that never come, and need hardly any of the machine.
+ROUTERS = ("tests/integration/port_mapping", "tests/integration/router_upnp", "tests/integration/upnp_audit")
+NOT_ROUTERS = tuple(f"--ignore={path}" for path in ROUTERS)
 CORE = ("-m", "pytest", "-q", "tests/unit/plugins/module_utils")
 
 STAGES = (
@@ -103,7 +106,8 @@ STAGES = (
     lab("consumer", "test", "a project that includes our roles", "tests/consumer/run", minutes=15),
     lab("lines", "test", "what is said of every line, with readings missing and false", "tests/lines/run", minutes=20),
     lab("lines-planted", "test", "faults planted into a line, which have to be noticed", *PYTEST, "tests/lines/test_planted.py", minutes=10),
-    lab("integration", "test", "each module against the real daemon", *PYTEST, "tests/integration", minutes=25, group="daemons"),
+    lab("integration", "test", "each module against the real daemon", *PYTEST, "tests/integration", *NOT_ROUTERS, minutes=25, group="daemons"),
+    lab("routers", "test", "port mapping and UPnP against real and hostile routers", *PYTEST, *ROUTERS, minutes=25, group="routers"),
     lab("lab", "test", "the lab itself", *PYTEST, "tests/lab", minutes=15, group="daemons"),
     lab("units-py39", "test", "unit tests of the core on Python 3.9", "tests/lab/lab", "python", "3.9", "--", *CORE, minutes=10, group=""),
     lab("units-py313", "test", "unit tests of the core on Python 3.13", "tests/lab/lab", "python", "3.13", "--", *CORE, minutes=10, group=""),
@@ -116,7 +120,7 @@ STAGES = (
         "test",
         "what modules returned in the lab is what they document",
         ("python", "tests/unit/return_checks.py", "tests/output/returns"),
-        after=("integration", "molecule-bookworm", "molecule-trixie", "e2e", "e2e-all", "lines", "consumer"),
+        after=("integration", "routers", "molecule-bookworm", "molecule-trixie", "e2e", "e2e-all", "lines", "consumer"),
     ),
     lab("e2e-all", "all", "every line on every system", "tests/e2e/run", "--all", minutes=120, instead_of="e2e"),
     lab("kill-all", "all", "each task with both repairs", "tests/e2e/kill", "--all", minutes=120, instead_of="kill"),
@@ -325,7 +329,7 @@ def main() -> int:
     parser.add_argument("tier", nargs="?", choices=TIERS, default="test")
     parser.add_argument("stages", nargs="*")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS") or 2))
+    parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS") or 3))
     parser.add_argument("--fail-fast", action="store_true", default=bool(os.environ.get("FAIL_FAST")))
     args = parser.parse_args()
     if args.list:
