@@ -17,7 +17,7 @@ import ipaddress
 import select
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -47,6 +47,8 @@ _MAX_LOCATIONS = 8
 _THREADS = 16
 #: For reading all descriptions.
 _DESCRIBE = 12.0
+#: For an answer to whose network card an address is.
+_RESOLVE = 0.5
 _FORGED = "rebind.example"
 _GROUP_6 = "ff02::c"
 
@@ -105,12 +107,26 @@ def census(links: Sequence[Link], gateway: str | None, timeout: float, multicast
     limit = Deadline(_DESCRIBE)
     with ThreadPoolExecutor(_THREADS) as pool:
         devices = list(pool.map(lambda row: _describe(row[0], row[1], gateway, limit), rows))
-    cards = read_cards() if any(":" in device.address for device in devices) else {}
     indexes = {place.interface: place.index for place in places.values()}
+    cards = _cards({(indexes[device.interface], device.address) for device in devices if ":" in device.address})
     routers = {link.interface: gateway or link.gateway or "" for link in links}
     return Census(
         tuple(with_ipv4(device, indexes.get(device.interface, 0), routers.get(device.interface, ""), devices, cards) for device in devices), heard.cut
     )
+
+
+def _cards(wanted: Set[tuple[int, str]]) -> dict[tuple[int, str], bytes]:
+    """Return the addresses of network cards. Whom this host only heard is asked once more, so that the kernel learns where he is."""
+    cards = read_cards() if wanted else {}
+    missing = [row for row in sorted(wanted) if row not in cards]
+    for index, address in missing:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
+            opened.sendto(search_message("upnp:rootdevice", f"[{address}]"), (address, PORT, 0, index))
+    limit = Deadline(_RESOLVE if missing else 0)
+    while not limit.over and any(row not in cards for row in missing):
+        time.sleep(0.02)
+        cards = read_cards()
+    return cards
 
 
 def without_echoes(rows: Mapping[tuple[str, str], _Heard]) -> dict[tuple[str, str], _Heard]:
@@ -123,12 +139,14 @@ def without_echoes(rows: Mapping[tuple[str, str], _Heard]) -> dict[tuple[str, st
 
 def with_ipv4(device: Device, index: int, router: str, devices: Sequence[Device], cards: Mapping[tuple[int, str], bytes]) -> Device:
     """Add to a device that answered over IPv6 the IPv4 address of the same network card: that of the router, or of another device that answered."""
-    card = cards.get((index, device.address)) if ":" in device.address else None
+    if ":" not in device.address:
+        return device
+    card = cards.get((index, device.address))
     known = [router, *(other.address for other in devices if other.interface == device.interface and ":" not in other.address)]
     same = next((address for address in known if card is not None and address and cards.get((index, address)) == card), "")
-    its_own = bool(same) and same == router
+    is_router = device.default_gateway or (bool(same) and same == router)
     # The router may well name its address on the other side.
-    return replace(device, ipv4=same, default_gateway=device.default_gateway or its_own, elsewhere=device.elsewhere and not its_own)
+    return replace(device, ipv4=same, default_gateway=is_router, elsewhere=device.elsewhere and not is_router)
 
 
 def at(location: http_client.Url, link: Link, gateway: str | None) -> Device:

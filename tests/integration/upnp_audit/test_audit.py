@@ -84,7 +84,8 @@ def test_the_vulnerable_router(vulnerable: AuditedHome) -> None:
     assert found["A10"] == {"foreign_deletion_accepted"}
     assert found["A11"] == {"pinhole_for_ssh_granted"}
     # What this miniupnpd does right even so.
-    assert {checks[check]["status"] for check in ("A7", "A13", "A14")} == {"ok"}
+    right = {check: (checks[check]["status"], checks[check]["reason"], result["gateways"]) for check in ("A7", "A13", "A14")}
+    assert right == {check: ("ok", reason, result["gateways"]) for check, reason in (("A7", "refused"), ("A13", "one_gateway"), ("A14", "refused"))}
 
     vantages = {check: checks[check]["vantage"] for check in found}
     assert {check for check, vantage in vantages.items() if vantage == "wan"} == {"A1", "A2", "A3"}

@@ -101,6 +101,11 @@ def test_the_router_may_name_its_address_on_the_other_side(sender: str, elsewher
     assert (named.elsewhere, named.problem) == (elsewhere, seen.problem)
 
 
+def test_a_gateway_over_ipv4_that_names_another_stays_one_that_does() -> None:
+    seen = Device("192.0.2.1", "eth0", "http://192.0.2.9/d", default_gateway=True, elsewhere=True)
+    assert census.with_ipv4(seen, 2, "192.0.2.1", [], CARDS) == seen
+
+
 def test_without_the_kernels_list_nobody_is_the_router_by_his_card() -> None:
     seen = census.with_ipv4(Device("2001:db8::1", "eth0", ""), 2, "192.0.2.1", [], {})
     assert (seen.ipv4, seen.default_gateway) == ("", False)
