@@ -231,7 +231,7 @@ other_chains:
   elements: str
   sample: []
 connections_ended:
-  description: How many connections were ended. V(null) if C(conntrack) is not installed.
+  description: How many connections were ended, with those that had ended shortly before. V(null) if C(conntrack) is not installed.
   returned: success
   type: int
   sample: 1

@@ -71,6 +71,8 @@ options:
   state_dir:
     description:
       - Where the host remembers, in C(upnp.json), and where M(homeserver.hardening.port_mapping) records what it made by PCP and NAT-PMP.
+    type: path
+    default: /var/lib/homeserver
 author:
   - homeserver.hardening contributors (@homeserver-hardening)
 notes:

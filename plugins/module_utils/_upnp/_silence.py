@@ -19,7 +19,7 @@ from .._audit._model import ANSWERED, REFUSED, SILENT, UNSENT, Device, Door
 from .._portmap import _http_client as http_client
 from .._portmap import _packets as packets
 from .._portmap._discovery import PORT, check_address, is_location, search_message
-from .._portmap._errors import BadRequestError, GatewayError
+from .._portmap._errors import BadRequestError
 from .._portmap._links import Link, read_links
 
 #: How long to wait for an answer to a datagram that is sent to the router alone.
@@ -108,6 +108,3 @@ def _soap(doors: Sequence[Door], ports: Sequence[int], reached: bool) -> dict[st
     if all(door.state in (*_SHUT, "open", "filtered") for door in known):
         return {"state": SILENT, "reason": ""} if reached else {"state": "untested", "reason": "silence_unproved"}
     return {"state": "untested", "reason": "not_sent"}
-
-
-__all__ = ["BadRequestError", "GatewayError", "judge", "look"]
