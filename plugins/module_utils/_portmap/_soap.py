@@ -56,7 +56,7 @@ def call(
     arguments: Sequence[tuple[str, str]] = (),
     source: str | None = None,
     timeout: float = http_client.TIMEOUT,
-    hints: Mapping[int, str] = HINTS,
+    hints: Mapping[int, str] | None = None,
 ) -> Node:
     """Perform an action and return the element of its answer.
 
@@ -84,7 +84,7 @@ def call(
             number = int(code.text.strip())
         except ValueError:
             raise AnswerError(f"{url} answers {action} with the unreadable error code {code.text.strip()[:40]!r}") from None
-        raise ProtocolError(action, number, text.text.strip()[:120] if text else "", hints.get(number))
+        raise ProtocolError(action, number, text.text.strip()[:120] if text else "", (HINTS if hints is None else hints).get(number))
     if root.find("fault") is not None:
         # Some firmware leaves out the part that has the code.
         words = root.find("faultstring")

@@ -45,6 +45,15 @@ def test_absent_needs_names_only() -> None:
     assert named == [Named("web", "tcp", None, None), Named("web", "tcp", 80, 8080)]
 
 
+def test_each_family_is_a_mapping_of_its_own() -> None:
+    request = request_of(params(mappings=[{"families": ["ipv6", "ipv4", "ipv6"]}]))
+    assert list(request.wanted) == [Wanted("web", "tcp", 8080, 8080, 604800, "ipv6"), Wanted("web", "tcp", 8080, 8080, 604800, "ipv4")]
+    named = request_of(params(state="absent", mappings=[{"families": ["ipv4", "ipv6"]}])).named
+    assert named == [Named("web", "tcp", 8080, 8080), Named("web", "tcp", 8080, 8080, "ipv6")]
+    with pytest.raises(ValueError, match="'web': families is empty"):
+        request_of(params(mappings=[{"families": []}]))
+
+
 def test_both_modules_choose_the_router_alike() -> None:
     spec = argument_spec()
     assert info_spec() == {name: spec[name] for name in ("method", "gateway", "interface", "timeout", "state_dir")}
