@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
+from ansible_collections.homeserver.hardening.plugins.module_utils._audit import _wire as wire
+from ansible_collections.homeserver.hardening.plugins.module_utils._audit import _writes as writes
 from ansible_collections.homeserver.hardening.plugins.module_utils._audit._deadline import Deadline, OutOfTimeError
 from ansible_collections.homeserver.hardening.plugins.module_utils._audit._model import Device, ServiceInfo, Subscription, Table
 from ansible_collections.homeserver.hardening.plugins.module_utils._audit._writes import (
@@ -397,3 +400,42 @@ def test_what_another_made_meanwhile_is_left_alone() -> None:
     assert (attempt.state, attempt.note, attempt.left) == ("unclear", "taken_meanwhile", False)
     assert len(router.entries) == 1
     assert not [action for action in router.actions() if action.startswith("Delete")]
+
+
+@pytest.fixture
+def babbler() -> Iterator[int]:
+    """A UDP port that answers with rubbish, and goes on and on."""
+    server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    server.bind(("::1", 0))
+    stop = threading.Event()
+
+    def run() -> None:
+        _data, peer = server.recvfrom(2048)
+        while not stop.is_set():
+            server.sendto(b"rubbish", peer)
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield server.getsockname()[1]
+    stop.set()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as waker:
+        waker.sendto(b"", server.getsockname())
+    thread.join()
+    server.close()
+
+
+def test_rubbish_does_not_stretch_the_time_of_a_pinhole(monkeypatch: pytest.MonkeyPatch, babbler: int) -> None:
+    monkeypatch.setattr(writes.packets, "PORT", babbler)
+    monkeypatch.setattr(writes, "_ADD", 0.3)
+    monkeypatch.setattr(writes, "_BACK_ANSWER", 0.3)
+    start = time.monotonic()
+    # It may have been made, and nobody said that it was taken back.
+    assert writes.pinhole("::1", 0, "::1", 22) == ("unclear", -1, True)
+    assert time.monotonic() - start < 3
+
+
+def test_rubbish_does_not_stretch_the_time_of_a_question(babbler: int) -> None:
+    start = time.monotonic()
+    assert wire.ask("::1", babbler, b"x", "q", 0.3).state == "answered"
+    assert time.monotonic() - start < 3
