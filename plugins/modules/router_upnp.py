@@ -188,11 +188,41 @@ rules:
       returned: success
       sample: 443
 rules_left:
-  description: The rules that are in them now, in the same form. Under check mode, what is there.
+  description: The rules that are in them now. Under check mode, what is there.
   returned: success
   type: list
   elements: dict
-  sample: []
+  contains:
+    table:
+      description: Family and name of the table.
+      type: str
+      returned: success
+      sample: inet filter
+    chain:
+      description: The chain.
+      type: str
+      returned: success
+      sample: prerouting_miniupnpd
+    protocol:
+      description: The protocol. Empty if the rule could not be read.
+      type: str
+      returned: success
+      sample: tcp
+    port:
+      description: The port that it matches.
+      type: int
+      returned: success
+      sample: 8443
+    client:
+      description: The address that it leads to.
+      type: str
+      returned: success
+      sample: 192.0.2.20
+    client_port:
+      description: The port that it translates to. V(0) if it translates nothing.
+      type: int
+      returned: success
+      sample: 443
 mappings:
   description: The mappings that the rules made before, also those that the daemon no longer knew.
   returned: success

@@ -264,11 +264,41 @@ remembered:
       returned: success
       sample: 192.0.2.10
 plan:
-  description: What changed, or would change under check mode.
+  description: What changed, or would change under check mode; also what the router refused.
   returned: always
   type: list
   elements: dict
-  sample: []
+  contains:
+    action:
+      description: V(create), V(update) or V(remove).
+      type: str
+      returned: success
+      sample: remove
+    kind:
+      description: V(port_mapping), or V(file) for what is remembered.
+      type: str
+      returned: success
+      sample: port_mapping
+    name:
+      description: Its name.
+      type: str
+      returned: success
+      sample: tcp 9999
+    before:
+      description: What was there.
+      type: raw
+      returned: success
+      sample: {}
+    after:
+      description: What is there then.
+      type: raw
+      returned: success
+      sample: null
+    reason:
+      description: Why, where that is not obvious.
+      type: str
+      returned: success
+      sample: named in remove
 """
 
 from ansible.module_utils.basic import AnsibleModule

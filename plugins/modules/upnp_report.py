@@ -124,6 +124,32 @@ ports:
   type: list
   elements: dict
   returned: O(state=planned)
+  contains:
+    protocol:
+      description: The protocol.
+      type: str
+      returned: success
+      sample: tcp
+    external_port:
+      description: The router's port.
+      type: int
+      returned: success
+      sample: 9999
+    internal_client:
+      description: The address that it led to.
+      type: str
+      returned: success
+      sample: 192.0.2.20
+    internal_port:
+      description: The port that it led to.
+      type: int
+      returned: success
+      sample: 80
+    description:
+      description: What its maker called it.
+      type: str
+      returned: success
+      sample: camera
 locations:
   description: Where the router's description is or was.
   type: list
@@ -139,11 +165,55 @@ outside:
   type: list
   elements: dict
   returned: O(state=planned)
+  contains:
+    host:
+      description: The address.
+      type: str
+      returned: success
+      sample: 203.0.113.7
+    protocol:
+      description: The protocol.
+      type: str
+      returned: success
+      sample: tcp
+    ports:
+      description: The ports.
+      type: str
+      returned: success
+      sample: "80,9999"
+    families:
+      description: The families.
+      type: list
+      elements: str
+      returned: success
+      sample: [ipv4]
 inside:
   description: Targets for the same on this host, since a refusal tells something only where a service listens.
   type: list
   elements: dict
   returned: O(state=planned)
+  contains:
+    host:
+      description: The address.
+      type: str
+      returned: success
+      sample: 203.0.113.7
+    protocol:
+      description: The protocol.
+      type: str
+      returned: success
+      sample: tcp
+    ports:
+      description: The ports.
+      type: str
+      returned: success
+      sample: "80,9999"
+    families:
+      description: The families.
+      type: list
+      elements: str
+      returned: success
+      sample: [ipv4]
 report:
   description: The report, also as the fact C(upnp_report).
   type: dict

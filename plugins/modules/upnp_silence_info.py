@@ -83,7 +83,27 @@ ssdp:
       type: list
       elements: dict
       returned: success
-      sample: []
+      contains:
+        address:
+          description: The address that answered.
+          type: str
+          returned: success
+          sample: 192.0.2.1
+        location:
+          description: Where its description is.
+          type: str
+          returned: success
+          sample: http://192.0.2.1:5000/rootDesc.xml
+        server:
+          description: What it calls itself in the answer.
+          type: str
+          returned: success
+          sample: Linux/5.10 UPnP/1.1 MiniUPnPd/2.3.1
+        product:
+          description: Its name, maker and model.
+          type: str
+          returned: success
+          sample: Home router
 soap:
   description: Whether it takes requests.
   returned: success
@@ -104,7 +124,42 @@ soap:
       type: list
       elements: dict
       returned: success
-      sample: []
+      contains:
+        address:
+          description: The router's address.
+          type: str
+          returned: success
+          sample: 192.0.2.1
+        port:
+          description: The port.
+          type: int
+          returned: success
+          sample: 5000
+        state:
+          description: As in M(homeserver.hardening.port_probe_info).
+          type: str
+          returned: success
+          sample: closed
+        description:
+          description: Where a device description was read. Empty if none was.
+          type: str
+          returned: success
+          sample: ""
+        soap:
+          description: V(answered), V(refused), or empty if nothing was there to ask.
+          type: str
+          returned: success
+          sample: ""
+        server:
+          description: What it calls itself over HTTP.
+          type: str
+          returned: success
+          sample: ""
+        external_address:
+          description: The WAN address that it told.
+          type: str
+          returned: success
+          sample: ""
     locations:
       description: Which of O(locations) are this router's.
       type: list
