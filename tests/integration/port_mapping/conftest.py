@@ -20,7 +20,8 @@ def _shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture
 def home(_shared_home: Home) -> Home:
-    """A home whose router maps nothing yet."""
+    """A home whose router maps nothing yet, and whose hosts offer nothing."""
+    _shared_home.end_children()
     _shared_home.start_daemon()
     return _shared_home
 

@@ -171,11 +171,16 @@ class Home:
     def stop(self) -> None:
         """Remove everything."""
         self.stop_daemon()
+        self.end_children()
+        for name in (self.host, self.neighbour, self.router, self.internet):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+    def end_children(self) -> None:
+        """End what was left running, so that no test finds the servers of an earlier one."""
         for child in self._children:
             child.kill()
             child.wait()
-        for name in (self.host, self.neighbour, self.router, self.internet):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+        self._children.clear()
 
     def start_daemon(self, extra: Sequence[str] = (), first_port: int = 1, keep_leases: bool = False, recorded: bool = False, upnp: bool = True) -> None:
         """Start miniupnpd on the router, with nothing mapped."""
