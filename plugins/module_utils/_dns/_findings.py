@@ -154,7 +154,7 @@ def findings(answers: Sequence[Answer], lagging: Sequence[Mapping[str, Any]], wr
         row = writers[0]
         said = "goes back and forth" if row["kind"] == "alternates" else "is no longer what this host published"
         reason = f"{name} {said}: {label(row)} has {shown(row['records'])} at serial {row['serial']}, and had {_earlier(row)}"
-        found.append(_finding(SECOND_WRITER, "high", name, reason, list(writers)))
+        found.append(_finding(SECOND_WRITER, "high", name, reason, [dict(row) for row in writers]))
     for row in lagging:
         effect = "what it says about the name is out of date" if row["records_differ"] else "what it says about the name is the same"
         since = f"; it last heard from its primary {row['since_earliest']}" if row["since_earliest"] else ""
