@@ -15,7 +15,7 @@ from ansible_collections.homeserver.hardening.tests.integration.dns.authlab impo
 from ansible_collections.homeserver.hardening.tests.integration.dns.bindlab import PRIMARY, RESOLVER, SECONDARY, SECRET
 
 Module = Callable[..., dict[str, Any]]
-HOME = "home.example.net"
+HOME, OLD = "home.example.net", "old.example.net"
 NS1, NS2 = f"ns1.example.net. ({PRIMARY})", f"ns2.example.net. ({SECONDARY})"
 
 
@@ -49,7 +49,7 @@ def ask(zone: Authorities, module: Module) -> Iterator[Module]:
     zone.daemons["secondary"].suspend(False)
     zone.knotc("zone-thaw", "example.net")
     for apex in ("example.net", "second.net"):
-        zone.write(apex, f"update delete home.{apex}.", f"update delete other.{apex}.")
+        zone.write(apex, f"update delete home.{apex}.", f"update delete other.{apex}.", f"update delete old.{apex}.")
     zone.settle()
 
 
@@ -188,16 +188,16 @@ def test_a_resolver_forgets_that_a_name_is_missing_when_we_say_so(zone: Authorit
 
 
 def test_how_long_a_resolver_serves_the_old_address(zone: Authorities, ask: Module) -> None:
-    zone.change(f"update add {HOME}. 5 A 20.1.1.1")
-    assert zone.resolve(HOME) == ["20.1.1.1"]
-    zone.change(f"update delete {HOME}. A", f"update add {HOME}. 5 A 20.1.1.2")
-    result = ask(expected={"A": ["20.1.1.2"]}, previous_ttl=5, public_resolvers=[RESOLVER, "127.0.0.5"])
+    zone.change(f"update add {OLD}. 5 A 20.1.1.1")
+    assert zone.resolve(OLD) == ["20.1.1.1"]
+    zone.change(f"update delete {OLD}. A", f"update add {OLD}. 5 A 20.1.1.2")
+    result = ask(OLD, expected={"A": ["20.1.1.2"]}, previous_ttl=5, public_resolvers=[RESOLVER, "127.0.0.5"])
     assert (result["consistent"], result["matches_expected"], result["findings"]) == (True, True, [])
     old, deaf = result["public_resolvers"]
     assert (old["address"], old["records"], old["agrees"]) == (RESOLVER, {"A": ["20.1.1.1"]}, False)
     assert 0 <= old["ttl"] <= 5
     assert (deaf["address"], deaf["records"], deaf["agrees"], deaf["error_kind"], deaf["ttl"]) == ("127.0.0.5", {}, None, "refused", None)
-    until(lambda: zone.resolve(HOME) == ["20.1.1.2"], 8)
+    until(lambda: zone.resolve(OLD) == ["20.1.1.2"], 8)
     assert time.time() <= moment(result["stale_until"]) + 2
     assert time.time() == pytest.approx(moment(old["until"]), abs=2.5)
 
