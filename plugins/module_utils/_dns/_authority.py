@@ -35,6 +35,7 @@ class Answer:
         ttls: the TTL by type, of the types that have records.
         negative_ttl: for how long a resolver may remember that something is not there.
         soa: the zone's own record, with the times that its secondaries go by.
+        rcode: the result of the last question that it answered, as a word.
         error: why there is no answer, for people; C(error_kind) is for programs.
     """
 
@@ -47,6 +48,7 @@ class Answer:
     negative_ttl: int | None = None
     serial: int | None = None
     soa: Soa | None = None
+    rcode: str | None = None
     error: str | None = None
     error_kind: str | None = None
 
@@ -181,6 +183,7 @@ def _send(server: Server, question: Question, name: Name, rtype: int) -> Message
 
 def _ask_soa(server: Server, question: Question, answer: Answer) -> None:
     message = _send(server, question, question.zone or question.name, TYPE_SOA)
+    answer.rcode = message.rcode_name
     records = [record for record in (*message.answers, *message.authorities) if record.rtype == TYPE_SOA]
     found = [record for record in records if is_below(question.name, record.name)]
     if message.rcode not in (0, 3):
@@ -198,6 +201,7 @@ def _ask_soa(server: Server, question: Question, answer: Answer) -> None:
 
 def _ask_type(server: Server, question: Question, rtype: int, answer: Answer) -> None:
     message = _send(server, question, question.name, rtype)
+    answer.rcode = message.rcode_name
     if message.rcode not in (0, 3):
         raise DnsError(f"{server.address} answered {message.rcode_name} when asked for {name_to_text(question.name)}", "rcode")
     if not message.authoritative:

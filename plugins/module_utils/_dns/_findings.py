@@ -166,7 +166,7 @@ def findings(answers: Sequence[Answer], lagging: Sequence[Mapping[str, Any]], wr
         if answer.error is None:
             continue
         evidence = [{**row, "error": answer.error, "error_kind": answer.error_kind}]
-        if answer.error_kind == "not_authoritative" or (answer.error_kind == "rcode" and any(word in answer.error for word in _NOT_SERVED)):
+        if answer.error_kind == "not_authoritative" or (answer.error_kind == "rcode" and answer.rcode in _NOT_SERVED):
             found.append(_finding(NOT_AUTHORITATIVE, "high", label(row), answer.error, evidence))
         # Where no server answers, or none can be reached, the fault may be this host's.
         elif answer.error_kind != "no_route" and any(other.error is None for other in counted):
