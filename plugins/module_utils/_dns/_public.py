@@ -19,16 +19,15 @@ from ._wire import TYPE_CNAME, TYPE_NAMES, TYPE_SOA, make_query
 
 
 def askable(answers: Sequence[Answer], question: Question) -> tuple[int, ...]:
-    """Return the types that every authority has records of.
+    """Return the types that every authority has records of; one that gave no answer is not known to have any.
 
     A resolver that is asked for anything else, or too early, remembers that it is not there, and visitors get to hear that.
     """
     counted = judged(answers)
-    if not counted or any(answer.error is not None for answer in counted):
-        return ()
-    return tuple(
+    found = [
         rtype for rtype in question.types if all(answer.records.get(TYPE_NAMES[rtype]) or answer.records.get(TYPE_NAMES[TYPE_CNAME]) for answer in counted)
-    )
+    ]
+    return tuple(found) if counted else ()
 
 
 def ask_public(addresses: Sequence[str], question: Question, types: Sequence[int]) -> list[Answer]:
