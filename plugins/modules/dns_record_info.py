@@ -388,8 +388,7 @@ findings:
       sample: "ns2.example.net. (198.51.100.54) has serial 1, ns1.example.net. (198.51.100.53) 2: what it says about the name is out of date"
     evidence:
       description: The rows that it follows from. Their keys depend on the finding.
-      type: list
-      elements: dict
+      type: raw
       sample: []
     remedy:
       description: What to do.

@@ -7,15 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
 from ansible_collections.homeserver.hardening.tests.integration.dns.authlab import NEGATIVE, Authorities, find_programs
 from ansible_collections.homeserver.hardening.tests.integration.dns.bindlab import PRIMARY, RESOLVER, SECONDARY, SECRET
+from ansible_collections.homeserver.hardening.tests.unit import return_checks
 
 Module = Callable[..., dict[str, Any]]
 HOME, OLD = "home.example.net", "old.example.net"
+DOCUMENTED = Path(__file__).resolve().parents[3] / "plugins" / "modules" / "dns_record_info.py"
 NS1, NS2 = f"ns1.example.net. ({PRIMARY})", f"ns2.example.net. ({SECONDARY})"
 
 
@@ -43,6 +46,7 @@ def ask(zone: Authorities, module: Module) -> Iterator[Module]:
         result = module("dns_record_info", **{"name": name, "resolver": [RESOLVER], "types": ["A"], "timeout": 1, "attempts": 2, **options})
         assert not result.get("failed"), result
         assert result["changed"] is False
+        assert return_checks.compare(return_checks.documented(DOCUMENTED), result) == []
         return result
 
     yield call
