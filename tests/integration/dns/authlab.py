@@ -19,7 +19,7 @@ from pathlib import Path
 from ansible_collections.homeserver.hardening.tests.integration.dns.bindlab import LIBC, PRIMARY, RESOLVER, SECONDARY, SECRET, Bind, Named, write_server
 
 #: For how many seconds a resolver may remember that something is missing: the smaller of the SOA record's TTL and its last field.
-NEGATIVE = 4
+NEGATIVE = 6
 ZONES = {"example.net": (NEGATIVE, 300), "second.net": (300, NEGATIVE), "lame.net": (60, 60)}
 
 
