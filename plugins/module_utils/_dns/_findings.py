@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 from ._authority import Answer, has, judged
 from ._lookup import Server
@@ -81,10 +81,10 @@ class Observation:
         """Add one round."""
         moment = self._clock()
         for answer in speaking(answers):
-            assert answer.serial is not None
+            serial = cast(int, answer.serial)
             states, records = self.states.setdefault(answer.server, []), without_soa(answer.records)
-            if not states or (states[-1].serial, states[-1].records) != (answer.serial, records):
-                states.append(State(moment, answer.serial, records))
+            if not states or (states[-1].serial, states[-1].records) != (serial, records):
+                states.append(State(moment, serial, records))
         late = {answer.server for answer in laggards(answers)}
         self.behind_since = {server: self.behind_since.get(server, moment) for server in late}
 
@@ -197,11 +197,11 @@ def shown(records: Mapping[str, Sequence[str]]) -> str:
 
 def _later(answer: Answer, published: Published, observation: Observation) -> bool:
     """Return whether the server is known to have had what was published before it had this."""
-    assert answer.serial is not None
-    if published.serial is not None and compare_serials(answer.serial, published.serial) == 1:
+    serial = cast(int, answer.serial)
+    if published.serial is not None and compare_serials(serial, published.serial) == 1:
         return True
     return any(
-        has(state.records, published.records) and compare_serials(answer.serial, state.serial) == 1
+        has(state.records, published.records) and compare_serials(serial, state.serial) == 1
         for state in observation.states.get(answer.server, [])
     )
 

@@ -193,6 +193,15 @@ def test_a_resolver_forgets_that_a_name_is_missing_when_we_say_so(zone: Authorit
     assert ask(name, public_resolvers=[RESOLVER])["public_resolvers"][0]["agrees"] is True
 
 
+def test_a_resolver_forgets_with_the_soa_record_that_it_held(zone: Authorities, ask: Module) -> None:
+    time.sleep(NEGATIVE + 1)
+    assert zone.resolve("example.net", "SOA")
+    time.sleep(NEGATIVE / 2)
+    assert zone.resolve(HOME) == []
+    zone.change(f"update add {HOME}. 60 A 20.1.1.1")
+    assert until(lambda: zone.resolve(HOME) == ["20.1.1.1"], NEGATIVE) <= NEGATIVE / 2 + 1
+
+
 def test_how_long_a_resolver_serves_the_old_address(zone: Authorities, ask: Module) -> None:
     zone.change(f"update add {OLD}. 5 A 20.1.1.1")
     assert zone.resolve(OLD) == ["20.1.1.1"]
