@@ -45,7 +45,7 @@ def failed(number: int, kind: str, **changes: Any) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "result"),
+    ("left", "right", "result"),
     [
         (1, 1, 0),
         (2, 1, 1),
@@ -59,9 +59,9 @@ def failed(number: int, kind: str, **changes: Any) -> Answer:
         (2026010102, 2026010101, 1),
     ],
 )
-def test_serials_are_compared_by_rfc_1982(one: int, other: int, result: int | None) -> None:
-    assert compare_serials(one, other) == result
-    assert compare_serials(other, one) == (None if result is None else -result)
+def test_serials_are_compared_by_rfc_1982(left: int, right: int, result: int | None) -> None:
+    assert compare_serials(left, right) == result
+    assert compare_serials(right, left) == (None if result is None else -result)
 
 
 @pytest.mark.parametrize(
