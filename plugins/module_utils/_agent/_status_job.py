@@ -42,6 +42,8 @@ def run(options: argparse.Namespace, state: StateDir) -> dict[str, Any]:
         lines.append(f"last result: {last.get('result')} ({last.get('time')}): {last.get('message')}")
     else:
         lines.append("ddns: this host publishes no name")
+    if memory.lagging:
+        lines.append("not proved at every authority: dns_record_info says which one lags, or does not answer (docs/dns.md, dns-secondary-lagging)")
     if memory.stop is not None:
         lines.append(f"stopped since {memory.stop.get('since')}: {memory.stop.get('reason')}")
     elif memory.failures:

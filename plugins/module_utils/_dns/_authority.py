@@ -8,6 +8,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,11 @@ from typing import Any, Callable
 from ._lookup import Server
 from ._name import DnsError, Name, is_below, name_to_text
 from ._transport import exchange, new_id
-from ._wire import TYPE_CNAME, TYPE_NAMES, TYPE_SOA, Message, make_query
+from ._wire import TYPE_CNAME, TYPE_NAMES, TYPE_SOA, Message, Record, Soa, make_query
 
 _MAX_WORKERS = 16
+
+_TYPE_OPT, _OPTION_EXPIRE, _UDP_SIZE = 41, 9, 1232
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Answer:
         records: the values by type, sorted; every type that was asked for has a list.
         ttls: the TTL by type, of the types that have records.
         negative_ttl: for how long a resolver may remember that something is not there.
+        soa: the zone's own record, with the times that its secondaries go by.
+        rcode: the result of the last question that it answered, as a word.
         error: why there is no answer, for people; C(error_kind) is for programs.
     """
 
@@ -42,6 +47,8 @@ class Answer:
     ttls: dict[str, int] = field(default_factory=dict)
     negative_ttl: int | None = None
     serial: int | None = None
+    soa: Soa | None = None
+    rcode: str | None = None
     error: str | None = None
     error_kind: str | None = None
 
@@ -103,17 +110,33 @@ def ask_until(
     wait: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    noted: Callable[[list[Answer]], None] = lambda answers: None,
 ) -> list[Answer]:
-    """Ask again, ever more slowly, until the answers are as wanted or the time is over."""
+    """Ask again, ever more slowly, until the answers are as wanted or the time is over; each round is handed to C(noted)."""
     deadline = clock() + wait
     pause = 0.25
     while True:
         answers = ask_all(servers, question)
+        noted(answers)
         left = deadline - clock()
         if done(answers) or left <= 0:
             return answers
         sleep(min(pause, left))
         pause = min(pause * 2, 5.0)
+
+
+def ask_expire(answer: Answer, question: Question) -> int | None:
+    """Return in how many seconds a server will give its copy of the zone up, if it says so (RFC 7314)."""
+    if answer.zone is None:
+        return None
+    query = make_query(new_id(), answer.zone, TYPE_SOA)
+    query.additionals.append(Record((), _TYPE_OPT, 0, struct.pack("!2H", _OPTION_EXPIRE, 0), _UDP_SIZE))
+    try:
+        message = exchange(answer.server.address, query, port=answer.server.port, timeout=question.timeout, attempts=question.attempts)
+    except DnsError:
+        # Nobody has to understand the question.
+        return None
+    return next((value for record in message.additionals if record.rtype == _TYPE_OPT for value in _expire_of(record.rdata)), None)
 
 
 def judged(answers: Sequence[Answer]) -> list[Answer]:
@@ -133,7 +156,7 @@ def consistent(answers: Sequence[Answer]) -> bool:
 def matches(answers: Sequence[Answer], expected: Mapping[str, Sequence[str]]) -> bool:
     """Return whether every authority has exactly the expected records of the named types, and no alias instead."""
     counted = judged(answers)
-    return bool(counted) and all(answer.error is None and answer.authoritative and _has(answer, expected) for answer in counted)
+    return bool(counted) and all(answer.error is None and answer.authoritative and has(answer.records, expected) for answer in counted)
 
 
 def longest_memory(answers: Sequence[Answer]) -> int | None:
@@ -142,10 +165,11 @@ def longest_memory(answers: Sequence[Answer]) -> int | None:
     return max(times, default=None)
 
 
-def _has(answer: Answer, expected: Mapping[str, Sequence[str]]) -> bool:
-    if "CNAME" in answer.records and "CNAME" not in expected:
+def has(records: Mapping[str, Sequence[str]], expected: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether these are exactly the expected records of the named types, and no alias instead."""
+    if "CNAME" in records and "CNAME" not in expected:
         return False
-    return all(answer.records.get(rtype, []) == sorted(values) for rtype, values in expected.items())
+    return all(list(records.get(rtype, [])) == sorted(values) for rtype, values in expected.items())
 
 
 def _something_missing(answer: Answer) -> bool:
@@ -159,6 +183,7 @@ def _send(server: Server, question: Question, name: Name, rtype: int) -> Message
 
 def _ask_soa(server: Server, question: Question, answer: Answer) -> None:
     message = _send(server, question, question.zone or question.name, TYPE_SOA)
+    answer.rcode = message.rcode_name
     records = [record for record in (*message.answers, *message.authorities) if record.rtype == TYPE_SOA]
     found = [record for record in records if is_below(question.name, record.name)]
     if message.rcode not in (0, 3):
@@ -169,22 +194,38 @@ def _ask_soa(server: Server, question: Question, answer: Answer) -> None:
     soa = found[0].soa()
     answer.authoritative = True
     answer.zone = found[0].name
-    answer.serial = soa.serial
+    answer.serial, answer.soa = soa.serial, soa
     # RFC 2308, section 5.
     answer.negative_ttl = min(found[0].ttl, soa.minimum)
 
 
 def _ask_type(server: Server, question: Question, rtype: int, answer: Answer) -> None:
     message = _send(server, question, question.name, rtype)
+    answer.rcode = message.rcode_name
     if message.rcode not in (0, 3):
         raise DnsError(f"{server.address} answered {message.rcode_name} when asked for {name_to_text(question.name)}", "rcode")
     if not message.authoritative:
         answer.authoritative = False
         raise DnsError(f"{server.address} answers, but is no authority for {name_to_text(question.name)}", "not_authoritative")
+    take_records(answer, message, question.name, rtype)
+
+
+def take_records(answer: Answer, message: Message, name: Name, rtype: int) -> None:
+    """Take over what a message says about one type of the name, and about an alias instead."""
     answer.exists = message.rcode == 0
     for wanted in dict.fromkeys((rtype, TYPE_CNAME)):
-        found = [record for record in message.answers if record.rtype == wanted and record.name == question.name]
+        found = [record for record in message.answers if record.rtype == wanted and record.name == name]
         if found or wanted == rtype:
             answer.records[TYPE_NAMES[wanted]] = sorted({record.value for record in found})
         if found:
             answer.ttls[TYPE_NAMES[wanted]] = max(record.ttl for record in found)
+
+
+def _expire_of(options: bytes) -> list[int]:
+    found = []
+    while len(options) >= 4:
+        code, size = struct.unpack_from("!2H", options)
+        value, options = options[4 : 4 + size], options[4 + size :]
+        if code == _OPTION_EXPIRE and len(value) == 4:
+            found.append(int.from_bytes(value, "big"))
+    return found
