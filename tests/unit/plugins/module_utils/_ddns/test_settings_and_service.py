@@ -41,7 +41,8 @@ SETTINGS: dict[str, Any] = {"name": "home.example.net", "zone": "example.net", "
         ({"name": "."}, "root"),
         ({"zone": ""}, "zone is ''"),
         ({"name": "home.example.org"}, "does not lie in the zone"),
-        ({"provider": "mydns_jp"}, "known are rfc2136"),
+        ({"provider": "mydns"}, "known are rfc2136, mydns_jp, dyndns2"),
+        ({"provider": "google_domains"}, "ended its dynamic DNS"),
         ({"server": ""}, "server is ''"),
         ({"server": "a b"}, "neither an address nor a name"),
         ({"server_port": 0}, "1 to 65535"),
@@ -90,15 +91,15 @@ def test_settings_and_secret_are_read_from_files(tmp_path: Path, monkeypatch: py
     secret = tmp_path / "secret"
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     with pytest.raises(DdnsError, match="cannot be read"):
-        read_secret(str(secret))
+        read_secret(path=str(secret))
     secret.write_text(SECRET + "\n")
-    assert read_secret(str(secret)) == SECRET
+    assert read_secret(path=str(secret)) == SECRET
     # What systemd hands over comes first; an empty directory is what it hands over in some containers.
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
-    assert read_secret(str(secret)) == SECRET
+    assert read_secret(path=str(secret)) == SECRET
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials" / "ddns-tsig").write_text("handed")
-    assert read_secret(str(secret)) == "handed"
+    assert read_secret(path=str(secret)) == "handed"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,14 @@ def paths(tmp_path: Path) -> Paths:
     (tmp_path / "units").mkdir()
     (tmp_path / "agent").write_text("#!/bin/sh\n")
     (tmp_path / "agent").chmod(0o755)
-    return Paths(str(tmp_path / "etc" / "ddns.json"), str(tmp_path / "etc" / "credentials" / "ddns-tsig"), str(tmp_path / "units"), str(tmp_path / "agent"))
+    credentials = tmp_path / "etc" / "credentials"
+    return Paths(
+        str(tmp_path / "etc" / "ddns.json"),
+        str(credentials / "ddns-tsig"),
+        str(tmp_path / "units"),
+        str(tmp_path / "agent"),
+        str(credentials / "ddns-password"),
+    )
 
 
 def install(paths: Paths, systemd: Systemd, **changes: Any) -> Plan:
