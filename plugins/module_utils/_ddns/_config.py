@@ -179,6 +179,8 @@ class Config:
             self.key(secret)
         elif not secret or not secret.isprintable():
             raise DdnsError(CONFIG, f"password is {'empty' if not secret else 'not printable text'}: give the password, key or token for {self.row.title}")
+        elif self.row.auth == BEARER and not re.fullmatch(r"[!-~]+", secret):
+            raise DdnsError(CONFIG, f"password is no token of {self.row.title}: a token has ASCII characters without spaces")
 
     def key(self, secret: str) -> Key:
         """Return the key that updates are signed with."""

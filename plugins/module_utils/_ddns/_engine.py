@@ -255,9 +255,7 @@ class Engine:
     def _possible(self, driver: Driver, current: Mapping[str, RecordSet], wanted: Mapping[str, RecordSet]) -> dict[str, RecordSet]:
         """Leave out what the provider cannot do: the TTL, or taking back a family that is no longer published."""
         found = {rtype: item if driver.sets_ttl else RecordSet(item.values, current.get(rtype, RecordSet()).ttl) for rtype, item in wanted.items()}
-        given_up = {
-            rtype: item for rtype, item in found.items() if not self._config.wants(rtype) and item.values != current.get(rtype, RecordSet()).values
-        }
+        given_up = {rtype: item for rtype, item in found.items() if not self._config.wants(rtype) and item.values != current.get(rtype, RecordSet()).values}
         for rtype in driver.refusals(current, given_up):
             del found[rtype]
             self._outcome.left.append({"type": rtype, "records": list(current[rtype].values)})
@@ -362,7 +360,7 @@ class Engine:
         if all(waits):
             return min(waits)
         if last - 300 <= now < last + driver.minimum:
-            raise _NotYet(RETRY, f"the last update was sent less than {driver.minimum} s ago; the provider wants that much between two, so this one comes later")
+            raise _NotYet(RETRY, f"the last update was sent less than {driver.minimum} s ago; the provider wants that much in between, so this one waits")
         return 0.0
 
     def _send(self, driver: Driver, before: Mapping[str, RecordSet], group: Mapping[str, RecordSet]) -> None:

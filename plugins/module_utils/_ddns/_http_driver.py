@@ -19,7 +19,7 @@ from .._dns._lookup import Server
 from .._dns._name import DnsError, name_to_text
 from ._config import RTYPES, Config
 from ._driver import Driver, NotUnderstood, RecordSet, RetryLater, StopTrying
-from ._http import Call, Reply, fetch, try_connection
+from ._http import TIMEOUT, Call, Reply, fetch, try_connection
 from ._providers import BEARER, BY_API, CLEAR, EMPTY, IN_URL, NEVER, Provider
 from ._reading import read_records
 
@@ -48,6 +48,7 @@ class HttpDriver(Driver):
 
     # An authority that is behind must not make the same update be sent with each run: providers block for that.
     patience = 600
+    timeout = TIMEOUT
 
     def __init__(self, config: Config, provider: Provider, secret: str, authorities: Callable[[Config], Sequence[Server]]) -> None:
         self._config = config
@@ -108,6 +109,7 @@ class HttpDriver(Driver):
             family=family if silent else "",
             source=addresses[family] if silent else "",
             ca_file=self._config.ca_file,
+            timeout=self.timeout,
         )
         self._judge(call, fetch(call))
 
@@ -229,7 +231,7 @@ class Cloudflare(HttpDriver):
     def _ask(self, method: str, path: str, content: Mapping[str, Any] | None = None) -> Any:
         body = None if content is None else json.dumps(content).encode()
         headers = {**self._headers(), **({} if body is None else {"Content-Type": "application/json"})}
-        call = Call(f"{self._config.url.rstrip('/')}/{path}", method, headers, body, ca_file=self._config.ca_file)
+        call = Call(f"{self._config.url.rstrip('/')}/{path}", method, headers, body, ca_file=self._config.ca_file, timeout=self.timeout)
         reply = fetch(call)
         self._judge(call, reply)
         try:
