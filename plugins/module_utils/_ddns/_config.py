@@ -175,6 +175,8 @@ class Config:
 
     def check_secret(self, secret: str) -> None:
         """Refuse a secret that cannot be the right one."""
+        if self.row is None and not secret:
+            raise DdnsError(CONFIG, "tsig_secret is empty: give the secret of the key in Base64")
         if self.row is None:
             self.key(secret)
         elif not secret or not secret.isprintable():
