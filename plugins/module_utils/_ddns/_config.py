@@ -193,7 +193,14 @@ class Config:
 
     def fingerprint(self, secret: str) -> str:
         """Return what changes as soon as any setting or the secret changes. It tells nothing about the secret."""
-        text = json.dumps([str(getattr(self, field)) for field in self.__dataclass_fields__])
+        return self._digest(secret, tuple(self.__dataclass_fields__))
+
+    def account(self, secret: str) -> str:
+        """Return what changes as soon as the provider is told by another account, or about another name."""
+        return self._digest(secret, ("name", "provider", "url", "username"))
+
+    def _digest(self, secret: str, fields: tuple[str, ...]) -> str:
+        text = json.dumps([str(getattr(self, field)) for field in fields])
         return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 

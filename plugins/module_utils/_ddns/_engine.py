@@ -355,8 +355,8 @@ class Engine:
         Raises:
             _NotYet: the provider takes no update so soon after the last one.
         """
-        now, fingerprint = self._parts.clock(), self._config.fingerprint(self._secret)
-        waits = [self._memory.may_send_again(rtype, item.values, driver.patience, fingerprint, now) for rtype, item in group.items()]
+        now, account = self._parts.clock(), self._config.account(self._secret)
+        waits = [self._memory.may_send_again(rtype, item.values, driver.patience, account, now) for rtype, item in group.items()]
         if all(waits):
             return min(waits)
         if last - 300 <= now < last + driver.minimum:
@@ -389,7 +389,7 @@ class Engine:
     def _accepted(self, driver: Driver, group: Mapping[str, RecordSet]) -> None:
         if driver.patience:
             for rtype, item in group.items():
-                self._memory.accepted(rtype, item.values, self._parts.clock(), self._config.fingerprint(self._secret))
+                self._memory.accepted(rtype, item.values, self._parts.clock(), self._config.account(self._secret))
 
     def _renew(self, driver: Driver, current: Mapping[str, RecordSet], wanted: Mapping[str, RecordSet]) -> bool:
         """Tell the provider although nothing changed, where it drops names otherwise; return whether that was due."""

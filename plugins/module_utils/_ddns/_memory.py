@@ -38,7 +38,7 @@ class Memory:
         candidate: by type, an address that was seen once and waits for its confirmation.
         stop: why nothing is tried, and for which configuration that holds.
         failures, not_before, waiting_since: how often it failed in a row, when (seconds since 1970) the next try may be made, and when that was said.
-        sent: by type, the last update that a provider accepted over HTTPS: its values, when, how often in a row, and for which configuration.
+        sent: by type, the last update that a provider accepted over HTTPS: its values, when, how often in a row, and for which account.
         last: the last outcome.
     """
 
@@ -81,11 +81,11 @@ class Memory:
         """Forget the failures."""
         self.failures, self.not_before, self.waiting_since, self.stop = 0, 0.0, 0.0, None
 
-    def accepted(self, rtype: str, values: tuple[str, ...], now: float, fingerprint: str) -> None:
+    def accepted(self, rtype: str, values: tuple[str, ...], now: float, account: str) -> None:
         """Note that a provider accepted an update."""
         before = self.sent.get(rtype, {})
         times = before.get("times", 0) + 1 if before.get("values") == list(values) else 1
-        self.sent[rtype] = {"values": list(values), "moment": now, "times": times, "fingerprint": fingerprint}
+        self.sent[rtype] = {"values": list(values), "moment": now, "times": times, "account": account}
 
     def shown(self, rtypes: Iterable[str]) -> None:
         """Note that the authorities have what was accepted."""
@@ -93,10 +93,10 @@ class Memory:
             if rtype in self.sent:
                 self.sent[rtype] = {**self.sent[rtype], "times": 0}
 
-    def may_send_again(self, rtype: str, values: tuple[str, ...], patience: float, fingerprint: str, now: float) -> float:
+    def may_send_again(self, rtype: str, values: tuple[str, ...], patience: float, account: str, now: float) -> float:
         """Return from when on the same update may be sent once more; 0 for now."""
         sent = self.sent.get(rtype)
-        if sent is None or not sent["times"] or sent["values"] != list(values) or sent["fingerprint"] != fingerprint:
+        if sent is None or not sent["times"] or sent["values"] != list(values) or sent["account"] != account:
             return 0.0
         until = float(sent["moment"]) + min(patience * 2 ** min(sent["times"] - 1, 10), 86400)
         return until if sent["moment"] - 300 <= now < until else 0.0
