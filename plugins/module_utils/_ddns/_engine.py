@@ -87,6 +87,7 @@ class Engine:
         self._memory = Memory()
         self._seen: dict[str, str] = {}
         self._error: DdnsError | None = None
+        self._notes: list[str] = []
         self._outcome = Outcome(UNCHANGED, "", name=config.full_name)
 
     def present(self) -> Outcome:
@@ -205,9 +206,8 @@ class Engine:
         try:
             self._publish()
         finally:
-            told = warning(self._config.full_name, self._outcome.second_writers)
-            if told:
-                self._outcome.message = "; ".join(filter(None, (self._outcome.message, told)))
+            told = (self._outcome.message, *self._notes, warning(self._config.full_name, self._outcome.second_writers))
+            self._outcome.message = "; ".join(filter(None, told))
 
     def _publish(self) -> None:
         driver = self._parts.driver(self._config, self._secret)
@@ -256,8 +256,9 @@ class Engine:
         """Leave out what the provider cannot do: the TTL, or taking back a family that is no longer published."""
         found = {rtype: item if driver.sets_ttl else RecordSet(item.values, current.get(rtype, RecordSet()).ttl) for rtype, item in wanted.items()}
         given_up = {rtype: item for rtype, item in found.items() if not self._config.wants(rtype) and item.values != current.get(rtype, RecordSet()).values}
-        for rtype in driver.refusals(current, given_up):
+        for rtype, reason in driver.refusals(current, given_up).items():
             del found[rtype]
+            self._notes.append(f"{rtype} {' '.join(current[rtype].values)} stays, because {reason}")
             self._outcome.left.append({"type": rtype, "records": list(current[rtype].values)})
             for kept in (self._memory.published, self._memory.intended, self._memory.originals):
                 kept.pop(rtype, None)
@@ -335,7 +336,7 @@ class Engine:
                 if isinstance(error, StopTrying):
                     break
         if problems:
-            raise next((problem for problem in problems if not isinstance(problem, _NotYet)), problems[0])
+            raise problems[0]
         if held and not self._outcome.changed:
             seen = ", ".join(f"{rtype} {' '.join(item.values) or '(none)'}" for rtype, item in before.items())
             self._finish(

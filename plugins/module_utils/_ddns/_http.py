@@ -25,7 +25,7 @@ from ._driver import NotUnderstood, RetryLater
 from ._result import CONFIG, DdnsError
 
 #: Seconds for a connection, and for everything.
-CONNECT_TIMEOUT, TIMEOUT = 8.0, 30.0
+CONNECT_TIMEOUT, TIMEOUT = 8.0, 20.0
 MAX_BODY = 65536
 USER_AGENT = "homeserver.hardening ddns/Linux-0.1"
 

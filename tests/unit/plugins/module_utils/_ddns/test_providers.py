@@ -391,6 +391,7 @@ def test_a_family_that_is_no_longer_published_is_taken_back_if_possible(host: Ho
         assert (host.fake.records["AAAA"], outcome.left) == ([], [])
     else:
         assert (host.fake.records["AAAA"], outcome.left) == (["2a00::1"], [{"type": "AAAA", "records": ["2a00::1"]}])
+        assert "AAAA 2a00::1 stays, because the provider" in outcome.message
     assert host.memory().owned == ["A"]
 
 
