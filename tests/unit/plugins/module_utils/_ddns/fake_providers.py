@@ -9,6 +9,7 @@ import base64
 import json
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -95,7 +96,7 @@ class Fake:
     proxied: bool = False
     server: ThreadingHTTPServer | None = None
 
-    def start(self, certificate: str, address: str = "127.0.0.1") -> None:
+    def start(self, certificate: str, address: str = "127.0.0.1", port: int = 0) -> None:
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -129,7 +130,7 @@ class Fake:
         context.load_cert_chain(certificate)
         if ":" in address:
             Server.address_family = 10  # type: ignore[assignment]
-        self.server = Server((address, 0), Handler)
+        self.server = Server((address, port), Handler)
         # The handshake belongs to the thread of the connection.
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -292,3 +293,21 @@ class Fake:
             rtype, number = path[3][:-1], int(path[3][-1])
             self._set(rtype, [content["content"] if n == number else value for n, value in enumerate(self.records[rtype])])
         return said({"id": "x"})
+
+
+def main() -> None:
+    """Imitate a provider on a host of the lab, as the settings on standard input say, until it is stopped."""
+    settings = json.load(sys.stdin)
+
+    def change(rtype: str, values: list[str]) -> None:
+        lines = [f"server {settings['server']}", f"zone {settings['zone']}", f"key {settings['key']}", f"update delete {settings['name']}. {rtype}"]
+        lines += [f"update add {settings['name']}. 60 {rtype} {value}" for value in values]
+        subprocess.run(["nsupdate"], input="\n".join([*lines, "send", ""]).encode(), check=True)
+
+    fake = Fake(settings["provider"], settings["name"], changed=change)
+    fake.start(settings["certificate"], settings["address"], settings["port"])
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
