@@ -147,7 +147,7 @@ class Config:
             server_port=int(_number("server_port", data.get("server_port", 53), 1, 65535)),
             tsig_name="" if row else name_to_text(_name("tsig_name", data)),
             tsig_algorithm=str(data.get("tsig_algorithm", "hmac-sha256")),
-            ttl=int(_number("ttl", data.get("ttl", 60), _MIN_TTL, _MAX_TTL)),
+            ttl=int(_number("ttl", data.get("ttl", 60), row.min_ttl if row else _MIN_TTL, _MAX_TTL)),
             families=tuple(dict.fromkeys(families)),
             **_http_settings(provider, row, data, name_to_text(name)[:-1]),
             address_source=source,

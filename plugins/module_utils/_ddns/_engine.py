@@ -118,6 +118,8 @@ class Engine:
                 except DdnsError as error:
                     self._error = error
                     self._finish(error.result, str(error))
+                notes = (*self._notes, warning(self._config.full_name, self._outcome.second_writers))
+                self._outcome.message = "; ".join(filter(None, (self._outcome.message, *notes)))
                 self._remember()
         except DdnsError as error:
             self._finish(error.result, str(error))
@@ -203,13 +205,6 @@ class Engine:
 
     def _present(self) -> None:
         self._outcome.second_writers = self._parts.writers(self._config.name)
-        try:
-            self._publish()
-        finally:
-            told = (self._outcome.message, *self._notes, warning(self._config.full_name, self._outcome.second_writers))
-            self._outcome.message = "; ".join(filter(None, told))
-
-    def _publish(self) -> None:
         driver = self._parts.driver(self._config, self._secret)
         wanted, problems = self._wanted()
         # What was typed was not seen, and what a doubtful source says is believed once it is confirmed.
@@ -402,8 +397,14 @@ class Engine:
             moment = float(self._memory.sent.get(rtype, {}).get("moment", 0))
             if item.values and self._config.wants(rtype) and not moment - 300 <= now < moment + driver.refresh:
                 due.append(rtype)
+        days = int((now - self._memory.last_sent()) // 86400)
         for rtype in due:
-            driver.replace({rtype: current[rtype]}, {rtype: wanted[rtype]})
+            try:
+                driver.replace({rtype: current[rtype]}, {rtype: wanted[rtype]})
+            except DdnsError:
+                if self._memory.sent and days * 86400 >= 2 * driver.refresh:
+                    self._notes.append(f"for {days} days no notice was accepted, and the provider drops names that it does not hear of; see to it soon")
+                raise
             self._accepted(driver, {rtype: wanted[rtype]})
         self._memory.shown(due)
         return bool(due)

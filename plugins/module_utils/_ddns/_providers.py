@@ -44,6 +44,7 @@ class Provider:
         removal: how a record is removed.
         wildcard: whether the name may begin with C(*).
         sets_ttl: whether the TTL can be chosen.
+        min_ttl: the shortest one.
         source, date: where this comes from, and when that was read.
         verified: C(fake), C(doc) or C(real).
     """
@@ -66,6 +67,7 @@ class Provider:
     removal: str = NEVER
     wildcard: bool = False
     sets_ttl: bool = False
+    min_ttl: int = 1
     date: str = "2026-11-24"
     verified: str = "doc"
 
@@ -177,6 +179,8 @@ PROVIDERS: dict[str, Provider] = {
         removal=BY_API,
         wildcard=True,
         sets_ttl=True,
+        # 1 would mean "automatic", which is 300.
+        min_ttl=60,
         source="developers.cloudflare.com/api DNS Records",
     ),
     "desec": Provider(

@@ -55,7 +55,8 @@ def wanted_files(settings: Mapping[str, Any], secret: str, interval: int, state_
     job, credential = (JOB, paths.credential) if config.row is None else (HTTP_JOB, paths.password)
     return {
         credential: Wanted(secret.strip("\r\n") + "\n", 0o600, secret=True),
-        paths.config: Wanted(json.dumps(dict(settings), indent=2, sort_keys=True, ensure_ascii=False) + "\n", 0o644),
+        # The user name, and perhaps more of what a provider wants to know, is nobody else's business.
+        paths.config: Wanted(json.dumps(dict(settings), indent=2, sort_keys=True, ensure_ascii=False) + "\n", 0o644 if config.row is None else 0o600),
         **timer.unit_files(job, interval, state_dir, paths.units, paths.command, credential),
     }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
@@ -14,7 +15,7 @@ from typing import Any, Callable
 import pytest
 
 from ansible_collections.homeserver.hardening.plugins.module_utils._address._interfaces import InterfaceAddress, Network
-from ansible_collections.homeserver.hardening.plugins.module_utils._ddns import _guard, _http_driver
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns import _engine, _guard, _http, _http_driver
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._config import Config
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._driver import Driver, RecordSet
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._engine import Engine, Parts
@@ -333,9 +334,15 @@ def test_notice_is_repeated_daily_where_names_lapse(host: Host, provider: str) -
         host.now += 3600
         outcome = host.present(now=hours % 5 == 0)
         assert (outcome.result, outcome.changed, host.requests()) == ("unchanged", False, 1 if hours % 24 == 0 else 0), hours
-    host.now += 86400
+    # The longer it fails, the more is said about what comes of it.
+    host.fake.mode = "fault"
+    for day in (1, 2, 6):
+        host.now = host.memory().last_sent() + day * 86400
+        outcome = host.present(now=True)
+        assert (outcome.result, f"for {day} days no notice was accepted" in outcome.message) == ("retry", day > 1), outcome.message
+    host.requests()
     host.fake.mode = "badauth"
-    assert (host.present().result, host.requests(), host.present().result, host.requests()) == ("stop", 1, "stop", 0)
+    assert (host.present(now=True).result, host.requests(), host.present().result, host.requests()) == ("stop", 1, "stop", 0)
 
 
 def test_no_other_provider_is_told_what_it_knows(host: Host, provider: str) -> None:
@@ -457,6 +464,38 @@ def test_a_provider_that_takes_the_source_is_not_asked_from_another_address(auth
 # -- settings and table ---------------------------------------------------------------------------------------------------------------------
 
 
+# -- planted faults ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_planted_fault_without_verification_the_password_goes_to_a_stranger(
+    provider: str, authority: Authority, stranger: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_http, "_context", lambda ca_file: ssl._create_unverified_context())
+    for host in make_host(provider, authority, stranger.certificate("DNS:localhost"), tmp_path, monkeypatch):
+        assert (host.present().result, host.requests()) == ("ok", sent(provider))
+
+
+def test_planted_fault_without_patience_the_same_is_sent_with_each_run(host: Host, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Memory, "may_send_again", lambda *arguments: 0.0)
+    host.late = {"A": ["20.9.9.9"]}
+    for _unused in range(3):
+        host.present()
+        host.now += 300
+    assert host.requests() == 3 * sent(provider)
+
+
+def test_planted_fault_without_the_guard_nonsense_is_published(host: Host, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_engine, "check_publishable", lambda address, *rest: address)
+    host.addresses["ipv4"] = host.fake.seen["A"] = "10.1.2.3"
+    assert (host.present().result, host.fake.records["A"]) == ("ok", ["10.1.2.3"])
+
+
+def test_planted_fault_a_provider_that_is_believed_hides_a_wrong_record(host: Host, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.late = {"A": ["20.9.9.9"]}
+    monkeypatch.setattr(Engine, "_prove", lambda self, wanted, result, text: self._finish(result, text))
+    assert host.present().result == "ok"
+
+
 @pytest.mark.parametrize(
     ("provider", "changes", "says"),
     [
@@ -485,6 +524,7 @@ def test_a_provider_that_takes_the_source_is_not_asked_from_another_address(auth
         ("duckdns", {"credentials_in_url": False}, "takes the secret in the URL only"),
         ("dynv6", {"families": ["ipv6"]}, "takes ipv4 only"),
         ("cloudflare", {"zone": ""}, "zone is ''"),
+        ("cloudflare", {"ttl": 1}, "60 to 86400"),
         ("cloudflare", {"zone": "example.org"}, "does not lie in the zone"),
     ],
 )

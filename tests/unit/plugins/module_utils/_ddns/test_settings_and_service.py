@@ -432,6 +432,7 @@ def test_another_kind_of_provider_brings_its_secret_and_leaves_none(paths: Paths
     assert not [word for word in (SECRET, "pass word") if word in shown]
     job.apply(plan, files)
     assert (Path(paths.password).read_text(), os.stat(paths.password).st_mode & 0o777, Path(paths.credential).exists()) == (" pass word \n", 0o600, False)
+    assert os.stat(paths.config).st_mode & 0o777 == 0o600
     assert "LoadCredential=ddns-password:" + paths.password in Path(paths.unit(SERVICE)).read_text()
     assert not job.plan_started(files).changed
     assert install(paths, systemd).changes[-1].name == paths.password
