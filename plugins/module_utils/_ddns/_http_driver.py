@@ -162,7 +162,7 @@ class HttpDriver(Driver):
             raise RetryLater(f"{told}: {_meaning(reply.body) or 'it has a fault'}", max(reply.wait or 0.0, provider.pause))
         if status in provider.stop_statuses:
             why = "user name, password or token is wrong" if status == 401 else "it refuses the update"
-            raise StopTrying(f"{told}: {why}; correct them, or ask the provider")
+            raise StopTrying(f"{told}: {why}; correct user name, password (or token) and name, or ask the provider")
         if 200 <= status < 300 and re.search(config.success_pattern, reply.body):
             return
         raise NotUnderstood(f"{told}: that is no answer to an update; is the URL right?")
