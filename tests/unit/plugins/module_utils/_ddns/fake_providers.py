@@ -228,7 +228,7 @@ class Fake:
         query = request.query
         if self.mode == "abuse":
             return 403, {}, "Forbidden"
-        if self.mode == "badauth" or query.get("token") != PASSWORD or query.get("domains") != self.name.split(".")[0]:
+        if self.mode == "badauth" or query.get("token") != PASSWORD or query.get("domains") != self.name.split(".", maxsplit=1)[0]:
             return 200, {}, "KO"
         if query.get("clear") == "true":
             for rtype in ("A", "AAAA"):
