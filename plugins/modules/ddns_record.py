@@ -13,7 +13,8 @@ description:
   - Finds the public address of the host that it runs on, compares it with what the provider's own server has, updates that if needed, and reads
     the record back at every authority of the zone.
   - Only global addresses are published. An empty, private or shared (carrier NAT) address is refused.
-  - A record that this host did not publish is neither changed nor removed, unless O(adopt=true).
+  - A record that this host did not publish is neither changed nor removed, unless O(adopt=true). At most providers a name has an address from the day
+    on that it was made there, so the first run needs that.
   - What was published is noted in C(ddns.json) in the state directory before it is sent, so it can be taken back whatever happens in between.
   - The role P(homeserver.hardening.ddns#role) uses this module and adds a timer that keeps the record right.
 extends_documentation_fragment:
@@ -31,15 +32,46 @@ options:
     description: The name that shall point at this host. Required with O(state=present).
     type: str
   zone:
-    description: The zone that the name belongs to.
+    description: The zone that the name belongs to. Required with V(rfc2136) and V(cloudflare); else it is found.
     type: str
   provider:
-    description: Who is told. V(rfc2136) is any name server that takes updates signed with TSIG.
+    description:
+      - Who is told. V(rfc2136) is any name server that takes updates signed with TSIG.
+      - Over HTTPS these are told, with O(password) and mostly O(username). V(mydns_jp), V(no_ip), V(dynu), V(he_net), V(ovh), V(duckdns), V(cloudflare),
+        V(desec), V(dynv6), with V(dyndns2) any server that speaks this protocol at O(url), and with V(custom) any other that one request tells an address.
+      - Providers that exist no more are refused by name.
     type: str
-    choices: [rfc2136]
     default: rfc2136
+  username:
+    description: The user at the provider. With V(he_net) and V(dynv6) there is a default.
+    type: str
+  password:
+    description: The password, key or token. With V(duckdns) it is a part of the URL, since that provider has nothing else, see O(credentials_in_url).
+    type: str
+  url:
+    description:
+      - Where updates go, with V(https). Required with V(dyndns2) and V(custom); with the others it replaces the usual one.
+      - With V(custom), C({name}), C({label}) (its first part), C({address}), C({family}) (V(ipv4) or V(ipv6)), C({username}) and C({password}) are filled
+        in. Without C({address}) the provider has to take the address that the request comes from. Each family has a request of its own.
+    type: str
+  ca_file:
+    description: A file on the host with the certificates that may sign that of the provider's server, in place of those that the system trusts.
+    type: path
+  credentials_in_url:
+    description: Allow the secret to be a part of the URL, where it may end in the logs of servers.
+    type: bool
+    default: false
+  success_pattern:
+    description: With V(custom), a regular expression that finds success in the answer. Required there.
+    type: str
+  stop_pattern:
+    description: With V(custom), one that finds answers after which nothing may be sent until a setting changes. It is tried first.
+    type: str
+  retry_pattern:
+    description: With V(custom), one that finds answers after which it may work later.
+    type: str
   server:
-    description: The primary server of the zone, by address or name.
+    description: The primary server of the zone, by address or name. Required with O(provider=rfc2136), as are O(tsig_name) and O(tsig_secret).
     type: str
   server_port:
     description: The port of that server.
@@ -57,7 +89,7 @@ options:
     description: The secret of the key in Base64.
     type: str
   ttl:
-    description: The TTL of the record in seconds.
+    description: The TTL of the record in seconds, where the provider lets it be chosen (V(rfc2136) and V(cloudflare)).
     type: int
     default: 60
   families:
@@ -123,6 +155,15 @@ EXAMPLES = r"""
     tsig_name: ddns-home
     tsig_secret: "{{ vault_ddns_secret }}"
     address_source: router
+
+- name: Keep a name at MyDNS.JP
+  homeserver.hardening.ddns_record:
+    name: home.example.net
+    provider: mydns_jp
+    username: mydns123456
+    password: "{{ vault_mydns_password }}"
+    address_source: router
+    adopt: true
 
 - name: Take it back
   homeserver.hardening.ddns_record:
@@ -206,11 +247,25 @@ authorities:
       type: str
       sample: timeout
 left:
-  description: Records that were left alone with O(state=absent), because this host did not publish them.
+  description: Records that were left alone, because this host did not publish them, or because the provider removes none.
   returned: always
   type: list
   elements: dict
   sample: [{"type": "A", "records": ["203.0.113.9"]}]
+second_writers:
+  description: Other programs on this host whose settings name the same name, with RV(second_writers[].program) and RV(second_writers[].file).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    program:
+      description: V(ddclient) or V(inadyn).
+      type: str
+      sample: ddclient
+    file:
+      description: The file with its settings.
+      type: str
+      sample: /etc/ddclient.conf
 stale_until:
   description: Until when a resolver somewhere may still serve what was there before, RFC 3339 in UTC, V(null) if nothing was replaced.
   returned: always
@@ -265,7 +320,15 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "name": {"type": "str"},
             "zone": {"type": "str"},
-            "provider": {"type": "str", "choices": ["rfc2136"], "default": "rfc2136"},
+            "provider": {"type": "str", "default": "rfc2136"},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "url": {"type": "str"},
+            "ca_file": {"type": "path"},
+            "credentials_in_url": {"type": "bool", "default": False},
+            "success_pattern": {"type": "str"},
+            "stop_pattern": {"type": "str"},
+            "retry_pattern": {"type": "str"},
             "server": {"type": "str"},
             "server_port": {"type": "int", "default": 53},
             "tsig_name": {"type": "str"},
@@ -284,7 +347,7 @@ def main() -> None:
             "state_dir": {"type": "path", "default": "/var/lib/homeserver"},
             "run_id": {"type": "str", "default": ""},
         },
-        required_if=[("state", "present", ("name", "zone", "server", "tsig_name", "tsig_secret"))],
+        required_if=[("state", "present", ("name",))],
         supports_check_mode=True,
     )
     present = module.params["state"] == "present"
@@ -313,7 +376,7 @@ def main() -> None:
         result["diff"] = outcome.plan.diff()
     if not outcome.good and not (present and outcome.result == LAGGING):
         module.fail_json(msg=outcome.message, **result)
-    if outcome.result == LAGGING:
+    if outcome.result == LAGGING or outcome.second_writers:
         module.warn(outcome.message)
     module.exit_json(**result)
 

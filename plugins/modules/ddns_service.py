@@ -10,8 +10,8 @@ version_added: 0.1.0
 author: homeserver.hardening contributors (@homeserver-hardening)
 short_description: Install the timer that keeps a name right, or remove it
 description:
-  - Writes the settings to C(/etc/homeserver/ddns.json), the secret to C(/etc/homeserver/credentials/ddns-tsig) (root, mode 0600), a hardened service and its
-    timer, switches the timer on, runs the service once and waits for its result.
+  - Writes the settings to C(/etc/homeserver/ddns.json), the secret to C(ddns-tsig) or C(ddns-password) in C(/etc/homeserver/credentials) (root, mode 0600),
+    a hardened service and its timer, switches the timer on, runs the service once and waits for its result.
   - The secret reaches the service through systemd's C(LoadCredential). It is in no unit file, no argument, and no diff.
   - The agent must be there already, see M(homeserver.hardening.agent_bundle).
 extends_documentation_fragment:
@@ -31,7 +31,10 @@ options:
       - Keys without a value are left out.
     type: dict
   tsig_secret:
-    description: The secret in Base64. Required with O(state=started).
+    description: The secret in Base64. Required with O(state=started) if the provider in O(settings) is V(rfc2136), which it is by default.
+    type: str
+  password:
+    description: The password, key or token. Required with O(state=started) if the provider is another one.
     type: str
   interval:
     description: How many seconds after the end of one run the next one starts.
@@ -111,6 +114,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._ddns._request import secret_of
 from ..module_utils._ddns._result import LAGGING, DdnsError
 from ..module_utils._ddns._service import Paths, installation, wanted_files
 from ..module_utils._ddns._trial import run_service
@@ -124,11 +128,12 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
             "settings": {"type": "dict"},
             "tsig_secret": {"type": "str", "no_log": True},
+            "password": {"type": "str", "no_log": True},
             "interval": {"type": "int", "default": 300},
             "state_dir": {"type": "path", "default": "/var/lib/homeserver"},
             "run_id": {"type": "str", "default": ""},
         },
-        required_if=[("state", "started", ("settings", "tsig_secret"))],
+        required_if=[("state", "started", ("settings",))],
         supports_check_mode=True,
     )
     params, paths = module.params, Paths()
@@ -137,7 +142,7 @@ def main() -> None:
         job = installation(paths)
         if params["state"] == "started":
             settings = {key: value for key, value in params["settings"].items() if value not in (None, "", [])}
-            files = wanted_files(settings, params["tsig_secret"], params["interval"], params["state_dir"], paths)
+            files = wanted_files(settings, secret_of(settings.get("provider", "rfc2136"), params), params["interval"], params["state_dir"], paths)
             plan = job.plan_started(files)
         else:
             files = {}

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, state: StateDir) -> dict[str, Any]:
     """Make the name right; return what the command prints."""
     try:
         config = Config.from_mapping(read_config(options.config))
-        secret = read_secret()
+        secret = read_secret(config.provider)
     except DdnsError as error:
         return Outcome(error.result, str(error)).as_data()
     return Engine(config, secret, state, now=options.now, run_id=options.run_id).present().as_data()

@@ -24,14 +24,24 @@ class RecordSet:
 
     def as_data(self) -> dict[str, object] | None:
         """Return what a diff shows, None for nothing."""
-        return {"values": list(self.values), "ttl": self.ttl} if self.values else None
+        if not self.values:
+            return None
+        # Before a record exists, nobody knows the TTL that the provider will choose.
+        return {"values": list(self.values), "ttl": self.ttl} if self.ttl else {"values": list(self.values)}
 
 
 class RetryLater(DdnsError):
-    """It may work later: the server is down, busy, or cannot be reached."""
+    """It may work later: the server is down, busy, or cannot be reached.
 
-    def __init__(self, text: str) -> None:
+    Attributes:
+        wait: for how many seconds at least nothing may be tried.
+        sent: whether the update may have been received.
+    """
+
+    def __init__(self, text: str, wait: float = 0.0, sent: bool = True) -> None:
         super().__init__(RETRY, text)
+        self.wait = wait
+        self.sent = sent
 
 
 class StopTrying(DdnsError):
@@ -53,7 +63,21 @@ class ChangedMeanwhile(Exception):
 
 
 class Driver(ABC):
-    """One kind of provider."""
+    """One kind of provider.
+
+    Attributes:
+        together: all types are replaced at once; else each for itself, whatever happens to the others.
+        sets_ttl: the TTL is what was asked for; else the provider chooses it.
+        minimum: seconds that must lie between two updates.
+        patience: seconds until the same update may be sent once more, if the authorities do not show what was accepted; it doubles.
+        refresh: seconds after which an update is sent although nothing changed; 0 for never.
+    """
+
+    together = True
+    sets_ttl = True
+    minimum = 0
+    patience = 0
+    refresh = 0
 
     @abstractmethod
     def read(self, rtypes: Sequence[str]) -> dict[str, RecordSet]:
@@ -66,6 +90,10 @@ class Driver(ABC):
         Raises:
             ChangedMeanwhile: they are not.
         """
+
+    def refusals(self, current: Mapping[str, RecordSet], after: Mapping[str, RecordSet]) -> dict[str, str]:
+        """Return why a type cannot be taken back at this provider, for those that cannot."""
+        return {}
 
     @abstractmethod
     def check(self) -> None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from ._config import Config
 from ._driver import Driver
-from ._result import CONFIG, DdnsError
+from ._http_driver import Cloudflare, HttpDriver
+from ._reading import authorities_of
 from ._rfc2136 import Rfc2136
 
 
 def make_driver(config: Config, secret: str) -> Driver:
     """Return the driver of the provider that the settings name."""
-    if config.provider == "rfc2136":
+    config.check_secret(secret)
+    if config.row is None:
         return Rfc2136(config, config.key(secret))
-    raise DdnsError(CONFIG, f"provider is {config.provider!r}: it is not known")
+    kind = Cloudflare if config.provider == "cloudflare" else HttpDriver
+    return kind(config, config.row, secret, authorities_of)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Callable
 
 from .._dns._authority import Answer, Question, ask_until, judged, matches
-from .._dns._lookup import Resolver, Server, find_delegation
-from .._dns._name import DnsError, name_to_text
+from .._dns._lookup import Server
+from .._dns._name import DnsError, Name, name_to_text
 from .._dns._survey import rfc3339
 from .._dns._wire import TYPES
 from .._history import forget as forget_history
@@ -26,12 +26,14 @@ from .._history import note, prefix_of
 from .._plan import Plan, compare
 from .._state import StateDir, StateError
 from ._config import RTYPES, Config
-from ._driver import ChangedMeanwhile, Driver, RecordSet, StopTrying
+from ._driver import ChangedMeanwhile, Driver, RecordSet, RetryLater, StopTrying
 from ._drivers import make_driver
-from ._guard import check_publishable
+from ._guard import check_publishable, passing
 from ._memory import FILE, Memory
+from ._reading import authorities_of
 from ._result import BUSY, CONFIG, FOREIGN, LAGGING, OK, RETRY, STOP, UNCHANGED, UNKNOWN, DdnsError, Outcome
 from ._sources import Source, make_source
+from ._writers import find_writers, warning
 
 KIND = "dns_record"
 
@@ -43,10 +45,8 @@ class _Overtaken(DdnsError):
     """Somebody else changed the records between our reading and writing."""
 
 
-def authorities_of(config: Config) -> Sequence[Server]:
-    """Return every address of every server of the zone."""
-    resolver = Resolver(config.resolver) if config.resolver else Resolver.from_system()
-    return find_delegation(config.name, config.zone, resolver).servers
+class _NotYet(DdnsError):
+    """What is to be sent would come too soon after what was sent. That is no failure."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Parts:
     source: Callable[[Config], Source] = make_source
     authorities: Callable[[Config], Sequence[Server]] = authorities_of
     ask: Callable[..., list[Answer]] = ask_until
+    passing: Callable[[str, str], str] = passing
+    writers: Callable[[Name], list[dict[str, str]]] = find_writers
     clock: Callable[[], float] = time.time
 
 
@@ -65,7 +67,7 @@ class Engine:
 
     Args:
         config: the settings.
-        secret: the TSIG secret in Base64.
+        secret: the TSIG secret in Base64, or the password.
         state: the state directory.
         apply: whether anything may be changed; if not, nothing is written anywhere.
         now: whether somebody waits for the result: then neither an earlier stop nor a back-off counts, and a change need not be seen twice.
@@ -84,6 +86,8 @@ class Engine:
         self._parts = parts or Parts()
         self._memory = Memory()
         self._seen: dict[str, str] = {}
+        self._error: DdnsError | None = None
+        self._notes: list[str] = []
         self._outcome = Outcome(UNCHANGED, "", name=config.full_name)
 
     def present(self) -> Outcome:
@@ -112,7 +116,10 @@ class Engine:
                         return self._outcome
                     job()
                 except DdnsError as error:
+                    self._error = error
                     self._finish(error.result, str(error))
+                notes = (*self._notes, warning(self._config.full_name, self._outcome.second_writers))
+                self._outcome.message = "; ".join(filter(None, (self._outcome.message, *notes)))
                 self._remember()
         except DdnsError as error:
             self._finish(error.result, str(error))
@@ -155,9 +162,7 @@ class Engine:
                 STOP, f"{memory.stop.get('reason')}. Since {memory.stop.get('since')} nothing was tried; a changed setting or a run of the role ends that"
             )
             return True
-        wait = memory.not_before - self._parts.clock()
-        # A clock that was set back must not silence this host for ever.
-        if 0 < wait <= 7200:
+        if memory.waits(self._parts.clock()):
             reason = (memory.last or {}).get("message", "")
             self._finish(
                 RETRY,
@@ -185,8 +190,8 @@ class Engine:
             memory.worked()
         elif outcome.result == STOP:
             memory.stop = {"fingerprint": self._config.fingerprint(self._secret), "reason": outcome.message, "since": rfc3339(now)}
-        elif outcome.result in (RETRY, UNKNOWN):
-            memory.failed(now)
+        elif outcome.result in (RETRY, UNKNOWN) and not isinstance(self._error, _NotYet):
+            memory.failed(now, self._error.wait if isinstance(self._error, RetryLater) else 0.0)
         same = memory.last is not None and (memory.last.get("result"), memory.last.get("message")) == (outcome.result, outcome.message)
         # A quiet host writes once an hour.
         if not same or now - float((memory.last or {}).get("moment", 0)) >= 3600:
@@ -199,6 +204,7 @@ class Engine:
     # -- publish ----------------------------------------------------------------------------------------------------------------------------
 
     def _present(self) -> None:
+        self._outcome.second_writers = self._parts.writers(self._config.name)
         driver = self._parts.driver(self._config, self._secret)
         wanted, problems = self._wanted()
         # What was typed was not seen, and what a doubtful source says is believed once it is confirmed.
@@ -208,6 +214,7 @@ class Engine:
         current = driver.read(["A", "AAAA"])
         self._show_before(current)
         self._refuse_foreign(current, wanted)
+        wanted = self._possible(driver, current, wanted)
         plan = Plan()
         for rtype, record_set in wanted.items():
             plan.add(compare(KIND, f"{self._config.full_name} {rtype}", current.get(rtype, RecordSet()).as_data(), record_set.as_data(), self._why(rtype)))
@@ -222,21 +229,35 @@ class Engine:
         shown = self._shown(wanted)
         if not plan.changed:
             self._settle(wanted)
+            self._memory.shown(wanted)
             if not self._apply:
                 # A new key would otherwise show that it is wrong only when the address changes.
                 driver.check()
             text = f"{self._config.full_name} is {shown} already"
+            if self._apply and self._renew(driver, current, wanted):
+                text += "; the provider was told once more, because it forgets names that it does not hear of"
             self._prove(wanted, UNCHANGED, text) if self._memory.lagging else self._finish(UNCHANGED, text)
         elif not self._apply:
             self._outcome.changed = False
             driver.check()
             self._outcome.changed = True
             self._finish(OK, f"{self._config.full_name} would become {shown}")
-        else:
-            self._update(driver, current, wanted)
+        elif self._update(driver, current, wanted):
             self._prove(wanted, OK, f"{self._config.full_name} is {shown} now")
         if problems and self._outcome.result in (OK, UNCHANGED, LAGGING):
             self._finish(problems[0].result, f"{self._outcome.message}; but {'; '.join(str(problem) for problem in problems)}")
+
+    def _possible(self, driver: Driver, current: Mapping[str, RecordSet], wanted: Mapping[str, RecordSet]) -> dict[str, RecordSet]:
+        """Leave out what the provider cannot do: the TTL, or taking back a family that is no longer published."""
+        found = {rtype: item if driver.sets_ttl else RecordSet(item.values, current.get(rtype, RecordSet()).ttl) for rtype, item in wanted.items()}
+        given_up = {rtype: item for rtype, item in found.items() if not self._config.wants(rtype) and item.values != current.get(rtype, RecordSet()).values}
+        for rtype, reason in driver.refusals(current, given_up).items():
+            del found[rtype]
+            self._notes.append(f"{rtype} {' '.join(current[rtype].values)} stays, because {reason}")
+            self._outcome.left.append({"type": rtype, "records": list(current[rtype].values)})
+            for kept in (self._memory.published, self._memory.intended, self._memory.originals):
+                kept.pop(rtype, None)
+        return found
 
     def _wanted(self) -> tuple[dict[str, RecordSet], list[DdnsError]]:
         """Return the record sets that shall be there. A family whose address is not known stays as it is."""
@@ -245,7 +266,7 @@ class Engine:
         source = self._parts.source(self._config)
         for family in self._config.families:
             try:
-                address = check_publishable(source(family), family, self._config.address_source)
+                address = check_publishable(source(family), family, self._config.address_source, self._parts.passing)
             except DdnsError as error:
                 problems.append(error)
                 continue
@@ -289,29 +310,104 @@ class Engine:
         seen = ", ".join(self._memory.candidate.values())
         return f"the {self._config.address_source} says {seen} for the first time; it is published if the next run sees it again"
 
-    def _update(self, driver: Driver, current: Mapping[str, RecordSet], wanted: Mapping[str, RecordSet]) -> None:
+    def _update(self, driver: Driver, current: Mapping[str, RecordSet], wanted: Mapping[str, RecordSet]) -> bool:
+        """Send what differs; return whether anything was. What concerns one family only does not keep the other from being updated."""
         changing = {rtype: record_set for rtype, record_set in wanted.items() if current.get(rtype, RecordSet()).as_data() != record_set.as_data()}
         before = {rtype: current.get(rtype, RecordSet()) for rtype in changing}
         self._outcome.ttl_before = max((item.ttl for item in before.values() if item.values), default=None)
-        memory, earlier = self._memory, dataclasses.replace(self._memory, originals=dict(self._memory.originals))
-        for rtype in changing:
+        self._outcome.changed = False
+        problems: list[DdnsError] = []
+        held: list[float] = []
+        last = self._memory.last_sent()
+        for group in [changing] if driver.together else [{rtype: record_set} for rtype, record_set in changing.items()]:
+            until = self._not_before(driver, group, last)
+            if until:
+                held.append(until)
+                continue
+            try:
+                self._send(driver, before, group)
+            except DdnsError as error:
+                problems.append(error)
+                if isinstance(error, StopTrying):
+                    break
+        if problems:
+            raise problems[0]
+        if held and not self._outcome.changed:
+            seen = ", ".join(f"{rtype} {' '.join(item.values) or '(none)'}" for rtype, item in before.items())
+            self._finish(
+                LAGGING,
+                f"{self._config.row.title if self._config.row else 'the provider'} accepted {self._shown(changing)} for {self._config.full_name}, but the "
+                f"authorities have {seen}; it is told again after {rfc3339(min(held))}. See whether another program, or the router, updates the name too",
+            )
+            return False
+        for rtype in wanted:
+            if rtype not in changing:
+                self._settle({rtype: wanted[rtype]})
+        return True
+
+    def _not_before(self, driver: Driver, group: Mapping[str, RecordSet], last: float) -> float:
+        """Return until when the same update is not repeated; 0 if it may be sent now.
+
+        Raises:
+            _NotYet: the provider takes no update so soon after the last one.
+        """
+        now, account = self._parts.clock(), self._config.account(self._secret)
+        waits = [self._memory.may_send_again(rtype, item.values, driver.patience, account, now) for rtype, item in group.items()]
+        if all(waits):
+            return min(waits)
+        if last - 300 <= now < last + driver.minimum:
+            raise _NotYet(RETRY, f"the last update was sent less than {driver.minimum} s ago; the provider wants that much in between, so this one waits")
+        return 0.0
+
+    def _send(self, driver: Driver, before: Mapping[str, RecordSet], group: Mapping[str, RecordSet]) -> None:
+        memory = self._memory
+        earlier = dataclasses.replace(memory, originals=dict(memory.originals), intended=dict(memory.intended))
+        for rtype in group:
             if rtype not in memory.owned and before[rtype].values:
                 memory.originals[rtype] = before[rtype]
         memory.name, memory.settings = self._config.full_name, self._config.to_take_back()
-        memory.intended = dict(changing)
+        memory.intended.update(group)
         memory.lagging = True
         # Whoever dies between here and the answer leaves word of what may be there.
         memory.save(self._state)
-        self._outcome.changed = False
         try:
-            self._replace(driver, before, changing)
-        except (StopTrying, _Overtaken):
-            # Refused, so nothing of it is there.
-            self._memory = earlier
+            self._replace(driver, {rtype: before[rtype] for rtype in group}, group)
+        except DdnsError as error:
+            if isinstance(error, (StopTrying, _Overtaken)) or (isinstance(error, RetryLater) and not error.sent):
+                # Refused or never received, so nothing of it is there.
+                self._memory = earlier
             raise
         self._outcome.changed = True
-        self._settle(wanted)
+        self._accepted(driver, group)
+        self._settle(group)
         memory.save(self._state)
+
+    def _accepted(self, driver: Driver, group: Mapping[str, RecordSet]) -> None:
+        if driver.patience:
+            for rtype, item in group.items():
+                self._memory.accepted(rtype, item.values, self._parts.clock(), self._config.account(self._secret))
+
+    def _renew(self, driver: Driver, current: Mapping[str, RecordSet], wanted: Mapping[str, RecordSet]) -> bool:
+        """Tell the provider although nothing changed, where it drops names otherwise; return whether that was due."""
+        if not driver.refresh:
+            return False
+        now = self._parts.clock()
+        due = []
+        for rtype, item in wanted.items():
+            moment = float(self._memory.sent.get(rtype, {}).get("moment", 0))
+            if item.values and self._config.wants(rtype) and not moment - 300 <= now < moment + driver.refresh:
+                due.append(rtype)
+        days = int((now - self._memory.last_sent()) // 86400)
+        for rtype in due:
+            try:
+                driver.replace({rtype: current[rtype]}, {rtype: wanted[rtype]})
+            except DdnsError:
+                if self._memory.sent and days * 86400 >= 2 * driver.refresh:
+                    self._notes.append(f"for {days} days no notice was accepted, and the provider drops names that it does not hear of; see to it soon")
+                raise
+            self._accepted(driver, {rtype: wanted[rtype]})
+        self._memory.shown(due)
+        return bool(due)
 
     def _replace(self, driver: Driver, before: Mapping[str, RecordSet], after: Mapping[str, RecordSet]) -> None:
         try:
@@ -325,8 +421,8 @@ class Engine:
         """Note what is published by this host now."""
         memory = self._memory
         memory.name, memory.settings = self._config.full_name, self._config.to_take_back()
-        memory.intended = {}
         for rtype, record_set in wanted.items():
+            memory.intended.pop(rtype, None)
             if self._config.wants(rtype):
                 memory.published[rtype] = record_set
             else:
@@ -354,6 +450,7 @@ class Engine:
             late = "; ".join(_late(answer) for answer in counted if not matches([answer], expected))
             self._finish(LAGGING, f"{text}, but not at every authority: {late}")
         else:
+            self._memory.shown(wanted)
             self._finish(result, f"{text}, at all {len(counted)} addresses of its authorities that this host can reach")
 
     # -- take back --------------------------------------------------------------------------------------------------------------------------
@@ -377,6 +474,10 @@ class Engine:
                 wanted[rtype] = original
             elif memory.owned:
                 self._outcome.left.append({"type": rtype, "records": list(found.values)})
+        refusals = driver.refusals(current, wanted)
+        for rtype in refusals:
+            del wanted[rtype]
+            self._outcome.left.append({"type": rtype, "records": list(current[rtype].values)})
         for rtype, record_set in wanted.items():
             reason = "back to what was there before" if record_set.values else "published by this host"
             self._outcome.plan.add(compare(KIND, f"{self._config.full_name} {rtype}", current[rtype].as_data(), record_set.as_data(), reason))
@@ -397,7 +498,9 @@ class Engine:
             self._prove(expected, OK, f"{self._config.full_name} is {self._shown(expected)}")
             if self._outcome.result == LAGGING:
                 return
-        left = "".join(f"; {rtype} {' '.join(values)} was left alone, because this host did not publish it" for rtype, values in kept.items())
+        left = "".join(
+            f"; {rtype} {' '.join(values)} was left alone, because {refusals.get(rtype, 'this host did not publish it')}" for rtype, values in kept.items()
+        )
         self._forget(self._outcome.message + left, OK if wanted else UNCHANGED)
 
     def _forget(self, message: str, result: str = UNCHANGED) -> None:

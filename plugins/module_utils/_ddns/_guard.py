@@ -3,12 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Refuse what must not stand in public DNS, and say what can be done instead.
 
-Private to this collection. Pure.
+Private to this collection. Pure, apart from one look at the addresses of this host.
 """
 
 from __future__ import annotations
 
+from typing import Callable
+
 from .._address._classify import InvalidAddress, classify
+from .._address._interfaces import NetlinkError, read_network
 from ._result import NOT_PUBLIC, DdnsError
 
 _BECAUSE = {
@@ -24,7 +27,21 @@ _BECAUSE = {
 }
 
 
-def check_publishable(address: str, family: str, source: str) -> str:
+def passing(address: str, family: str) -> str:
+    """Return why an address of this host will not stay; empty if it is none of this host, or stays."""
+    if family != "ipv6":
+        return ""
+    try:
+        rows = [row for row in read_network().addresses if row.address == address]
+    except NetlinkError:
+        return ""
+    for word in ("temporary", "deprecated", "tentative"):
+        if any(getattr(row, word) for row in rows):
+            return word
+    return ""
+
+
+def check_publishable(address: str, family: str, source: str, transient: Callable[[str, str], str] = passing) -> str:
     """Return the address in its usual form, if the whole Internet may be sent to it."""
     if not address.strip():
         raise DdnsError(NOT_PUBLIC, f"the address source {source!r} gave an empty {family} address; nothing is published for it")
@@ -37,4 +54,7 @@ def check_publishable(address: str, family: str, source: str) -> str:
     if not known.publishable:
         reason = _BECAUSE.get(known.address_class, f"nobody can reach it ({known.iana_name or 'special purpose'}); publish a global address")
         raise DdnsError(NOT_PUBLIC, f"{known.address} (from source {source!r}, class {known.address_class}) is not published: {reason}")
+    word = transient(known.address, family)
+    if word:
+        raise DdnsError(NOT_PUBLIC, f"{known.address} (from source {source!r}) is not published: it is a {word} address of this host; give it a stable one")
     return known.address

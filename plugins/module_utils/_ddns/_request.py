@@ -13,21 +13,20 @@ from typing import Any
 
 from .._dns._name import DnsError, name_from_text, name_to_text
 from .._state import StateDir
-from ._config import CONFIG_FILE, CREDENTIAL_FILE, Config, read_config, read_secret
+from ._config import CONFIG_FILE, KEYS, Config, read_config, read_secret
 from ._memory import Memory
+from ._providers import RFC2136
 from ._result import DdnsError
 
-_OPTIONS = (
-    *("name", "zone", "provider", "server", "server_port", "tsig_name", "tsig_algorithm", "ttl", "families"),
-    *("address_source", "address_command", "addresses", "gateway", "resolver", "adopt", "readback_timeout"),
-)
 
-
-def prepare(options: Mapping[str, Any], state: StateDir, config_file: str = CONFIG_FILE, credential_file: str = CREDENTIAL_FILE) -> tuple[Config, str] | None:
+def prepare(options: Mapping[str, Any], state: StateDir, config_file: str = CONFIG_FILE, credential_file: str = "") -> tuple[Config, str] | None:
     """Return the settings and the secret, None if there is nothing to take back."""
-    given = {key: options[key] for key in _OPTIONS if options.get(key) not in (None, "")}
+    given = {key: options[key] for key in KEYS if options.get(key) not in (None, "", [])}
     if options["state"] == "present":
-        return Config.from_mapping(given), str(options["tsig_secret"])
+        config = Config.from_mapping(given)
+        secret = secret_of(config.provider, options)
+        config.check_secret(secret)
+        return config, secret
     memory = Memory.load(state)
     if not memory.owned:
         return None
@@ -35,11 +34,17 @@ def prepare(options: Mapping[str, Any], state: StateDir, config_file: str = CONF
     # name say which it is.
     settings = dict(memory.settings)
     for newer in (_installed(config_file), given):
-        if name_of(newer) == memory.name:
-            settings.update({key: newer[key] for key in memory.settings if newer.get(key) is not None})
+        if name_of(newer) == memory.name and newer.get("provider", RFC2136) == settings.get("provider"):
+            # What was allowed when it was published is still allowed.
+            settings.update({key: newer[key] for key in memory.settings if newer.get(key) not in (None, False)})
     settings["readback_timeout"] = given.get("readback_timeout", 20)
-    secret = str(options["tsig_secret"]) if options.get("tsig_secret") else read_secret(credential_file)
-    return Config.from_mapping(settings), secret
+    config = Config.from_mapping(settings)
+    return config, secret_of(config.provider, options) or read_secret(config.provider, credential_file)
+
+
+def secret_of(provider: str, options: Mapping[str, Any]) -> str:
+    """Return the secret that was given for a kind of provider; empty if there is none."""
+    return str(options.get("tsig_secret" if provider == RFC2136 else "password") or "")
 
 
 def name_of(settings: Mapping[str, Any]) -> str:

@@ -67,6 +67,7 @@ class Outcome:
         after: those that it has now, or would have.
         authorities: what each authority said afterwards.
         left: records that were left alone because this host did not publish them.
+        second_writers: other programs on this host that update the same name.
         ttl_before: the longest TTL of the records that were replaced, None if there were none.
     """
 
@@ -79,6 +80,7 @@ class Outcome:
     after: dict[str, list[str]] = field(default_factory=dict)
     authorities: list[dict[str, Any]] = field(default_factory=list)
     left: list[dict[str, Any]] = field(default_factory=list)
+    second_writers: list[dict[str, str]] = field(default_factory=list)
     ttl_before: int | None = None
 
     @property
@@ -104,5 +106,6 @@ class Outcome:
             "after": self.after,
             "authorities": self.authorities,
             "left": self.left,
+            "second_writers": self.second_writers,
             "ttl_before": self.ttl_before,
         }

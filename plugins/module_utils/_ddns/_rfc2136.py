@@ -38,6 +38,7 @@ class Rfc2136(Driver):
 
     def __init__(self, config: Config, key: Key) -> None:
         self._config = config
+        self._zone = config.zone or ()
         self._key = key
 
     def read(self, rtypes: Sequence[str]) -> dict[str, RecordSet]:
@@ -53,11 +54,11 @@ class Rfc2136(Driver):
 
     def replace(self, before: Mapping[str, RecordSet], after: Mapping[str, RecordSet]) -> None:
         replacements = [Replacement(TYPES[rtype], before[rtype].values, wanted.values, wanted.ttl) for rtype, wanted in after.items()]
-        self._judge(self._ask(make_update(new_id(), self._config.zone, self._config.name, replacements)))
+        self._judge(self._ask(make_update(new_id(), self._zone, self._config.name, replacements)))
 
     def check(self) -> None:
         # A server verifies the signature of a question, too. What the key may change, only an update would show.
-        answer = self._ask(make_query(new_id(), self._config.zone, TYPE_SOA))
+        answer = self._ask(make_query(new_id(), self._zone, TYPE_SOA))
         if answer.rcode_name != "NOERROR":
             self._judge(answer)
 
@@ -77,7 +78,7 @@ class Rfc2136(Driver):
 
     def _judge(self, answer: Message) -> None:
         word = answer.rcode_name
-        zone = name_to_text(self._config.zone)
+        zone = name_to_text(self._zone)
         told = f"{self._config.server} answered {word} about {self._config.full_name} in {zone} with key {self._config.tsig_name}"
         if word == "NOERROR":
             return

@@ -8,6 +8,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _timer as timer
+from .._plan import Plan
 from .._timer import Wanted
-from ._config import CONFIG_FILE, CREDENTIAL, CREDENTIAL_FILE, Config
+from ._config import CONFIG_FILE, CREDENTIAL, CREDENTIAL_FILE, PASSWORD, PASSWORD_FILE, Config
 from ._result import BUSY, EXIT_STATUS, LAGGING
 
 JOB = timer.Job(
@@ -27,6 +29,8 @@ JOB = timer.Job(
     tolerated_because="an authority that is behind will follow; a playbook run that holds the host ends",
     credential=CREDENTIAL,
 )
+#: The same with the secret of a provider that is told over HTTPS.
+HTTP_JOB = dataclasses.replace(JOB, credential=PASSWORD)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Paths:
     credential: str = CREDENTIAL_FILE
     units: str = timer.UNIT_DIRECTORY
     command: str = timer.COMMAND
+    password: str = PASSWORD_FILE
 
     def unit(self, name: str) -> str:
         """Return the path of a unit file."""
@@ -45,14 +50,30 @@ class Paths:
 
 def wanted_files(settings: Mapping[str, Any], secret: str, interval: int, state_dir: str, paths: Paths) -> dict[str, Wanted]:
     """Return all files, checked; the order is the order of writing."""
-    Config.from_mapping(settings).key(secret)
+    config = Config.from_mapping(settings)
+    config.check_secret(secret)
+    job, credential = (JOB, paths.credential) if config.row is None else (HTTP_JOB, paths.password)
     return {
-        paths.credential: Wanted(secret.strip() + "\n", 0o600, secret=True),
-        paths.config: Wanted(json.dumps(dict(settings), indent=2, sort_keys=True, ensure_ascii=False) + "\n", 0o644),
-        **timer.unit_files(JOB, interval, state_dir, paths.units, paths.command, paths.credential),
+        credential: Wanted(secret.strip("\r\n") + "\n", 0o600, secret=True),
+        # The user name, and perhaps more of what a provider wants to know, is nobody else's business.
+        paths.config: Wanted(json.dumps(dict(settings), indent=2, sort_keys=True, ensure_ascii=False) + "\n", 0o644 if config.row is None else 0o600),
+        **timer.unit_files(job, interval, state_dir, paths.units, paths.command, credential),
     }
 
 
-def installation(paths: Paths, run: timer.Runner | None = None) -> timer.Installation:
+class Installation(timer.Installation):
+    """The job as it is on this host."""
+
+    def plan_started(self, files: Mapping[str, Wanted]) -> Plan:
+        """Return what leads to a running timer; the secret of another provider does not stay."""
+        plan = super().plan_started(files)
+        for path in self._secrets:
+            if path not in files:
+                plan.add(timer._removal(path, secret=True))
+        return plan
+
+
+def installation(paths: Paths, run: timer.Runner | None = None) -> Installation:
     """Return the job as it is on this host."""
-    return timer.Installation(JOB, (paths.config, paths.credential), (paths.credential,), paths.units, paths.command, run)
+    secrets = (paths.credential, paths.password)
+    return Installation(JOB, (paths.config, *secrets), secrets, paths.units, paths.command, run)

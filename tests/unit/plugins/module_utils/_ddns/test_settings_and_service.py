@@ -17,6 +17,7 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._address._int
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns import _sources
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._config import Config, read_config, read_secret
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._memory import Memory
+from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._providers import PROVIDERS
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._request import prepare
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._result import EXIT_STATUS, DdnsError
 from ansible_collections.homeserver.hardening.plugins.module_utils._ddns._service import JOB, Paths, installation, wanted_files
@@ -41,7 +42,8 @@ SETTINGS: dict[str, Any] = {"name": "home.example.net", "zone": "example.net", "
         ({"name": "."}, "root"),
         ({"zone": ""}, "zone is ''"),
         ({"name": "home.example.org"}, "does not lie in the zone"),
-        ({"provider": "mydns_jp"}, "known are rfc2136"),
+        ({"provider": "mydns"}, "known are rfc2136, mydns_jp, dyndns2"),
+        ({"provider": "google_domains"}, "ended its dynamic DNS"),
         ({"server": ""}, "server is ''"),
         ({"server": "a b"}, "neither an address nor a name"),
         ({"server_port": 0}, "1 to 65535"),
@@ -90,15 +92,15 @@ def test_settings_and_secret_are_read_from_files(tmp_path: Path, monkeypatch: py
     secret = tmp_path / "secret"
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     with pytest.raises(DdnsError, match="cannot be read"):
-        read_secret(str(secret))
+        read_secret(path=str(secret))
     secret.write_text(SECRET + "\n")
-    assert read_secret(str(secret)) == SECRET
+    assert read_secret(path=str(secret)) == SECRET
     # What systemd hands over comes first; an empty directory is what it hands over in some containers.
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
-    assert read_secret(str(secret)) == SECRET
+    assert read_secret(path=str(secret)) == SECRET
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials" / "ddns-tsig").write_text("handed")
-    assert read_secret(str(secret)) == "handed"
+    assert read_secret(path=str(secret)) == "handed"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,14 @@ def paths(tmp_path: Path) -> Paths:
     (tmp_path / "units").mkdir()
     (tmp_path / "agent").write_text("#!/bin/sh\n")
     (tmp_path / "agent").chmod(0o755)
-    return Paths(str(tmp_path / "etc" / "ddns.json"), str(tmp_path / "etc" / "credentials" / "ddns-tsig"), str(tmp_path / "units"), str(tmp_path / "agent"))
+    credentials = tmp_path / "etc" / "credentials"
+    return Paths(
+        str(tmp_path / "etc" / "ddns.json"),
+        str(credentials / "ddns-tsig"),
+        str(tmp_path / "units"),
+        str(tmp_path / "agent"),
+        str(credentials / "ddns-password"),
+    )
 
 
 def install(paths: Paths, systemd: Systemd, **changes: Any) -> Plan:
@@ -402,3 +411,73 @@ def test_taking_back_needs_only_what_the_host_remembers(tmp_path: Path) -> None:
     assert other is not None
     assert newer is not None
     assert (other[0].server, newer[0].server, newer[1]) == ("20.0.0.53", "20.0.0.99", "b3RoZXI=")
+
+
+HTTP_SETTINGS: dict[str, Any] = {"name": "home.example.net", "provider": "no_ip", "username": "me", "families": ["ipv4"]}
+
+
+def test_another_kind_of_provider_brings_its_secret_and_leaves_none(paths: Paths, tmp_path: Path) -> None:
+    systemd = Systemd()
+    install(paths, systemd)
+    files = wanted_files(HTTP_SETTINGS, " pass word ", 300, "/var/lib/homeserver", paths)
+    job = installation(paths, systemd)
+    plan = job.plan_started(files)
+    assert [(change.action, os.path.basename(change.name)) for change in plan.changes] == [
+        ("create", "ddns-password"),
+        ("update", "ddns.json"),
+        ("update", SERVICE),
+        ("remove", "ddns-tsig"),
+    ]
+    shown = json.dumps(plan.as_data()) + json.dumps(plan.diff())
+    assert not [word for word in (SECRET, "pass word") if word in shown]
+    job.apply(plan, files)
+    assert (Path(paths.password).read_text(), os.stat(paths.password).st_mode & 0o777, Path(paths.credential).exists()) == (" pass word \n", 0o600, False)
+    assert os.stat(paths.config).st_mode & 0o777 == 0o600
+    assert "LoadCredential=ddns-password:" + paths.password in Path(paths.unit(SERVICE)).read_text()
+    assert not job.plan_started(files).changed
+    assert install(paths, systemd).changes[-1].name == paths.password
+    job.apply(job.plan_absent(), {})
+    assert not (tmp_path / "etc").exists()
+
+
+@pytest.mark.parametrize("secret", ["", "a\nb", "a\0"])
+def test_a_password_that_is_none_is_refused(paths: Paths, secret: str) -> None:
+    with pytest.raises(DdnsError, match="password is"):
+        wanted_files(HTTP_SETTINGS, secret, 300, "/var/lib/homeserver", paths)
+
+
+def test_the_password_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "ddns-password").write_text(" wörd \n", encoding="utf-8")
+    (tmp_path / "ddns-tsig").write_text("other")
+    assert (read_secret("no_ip"), read_secret()) == (" wörd ", "other")
+
+
+def test_taking_back_at_the_provider_that_has_it(tmp_path: Path) -> None:
+    state = StateDir(str(tmp_path / "state"))
+    settings = {**HTTP_SETTINGS, "provider": "duckdns", "username": "", "credentials_in_url": True}
+    state.write(
+        "ddns.json",
+        {"published": {"A": {"values": ["20.1.1.1"], "ttl": 60}}, "name": "home.example.net.", "settings": Config.from_mapping(settings).to_take_back()},
+    )
+    nowhere = str(tmp_path / "nothing")
+    # The name is to move to another provider, and what it has at this one counts. A default that says no takes nothing back that was allowed.
+    for provider in ("rfc2136", "no_ip", "duckdns"):
+        options = {"state": "absent", "name": "home.example.net", "provider": provider, "credentials_in_url": False, "tsig_secret": "x", "password": "token"}
+        prepared = prepare(options, state, nowhere, nowhere)
+        assert prepared is not None
+        assert (prepared[0].provider, prepared[0].credentials_in_url, prepared[1]) == ("duckdns", True, "token")
+    with pytest.raises(DdnsError, match="cannot be read"):
+        prepare({"state": "absent"}, state, nowhere, nowhere)
+
+
+def test_settings_of_every_provider_take_back_what_they_published() -> None:
+    for name in PROVIDERS:
+        given: dict[str, Any] = {"name": "home.example.net", "zone": "example.net", "provider": name, "username": "me", "families": ["ipv4"]}
+        given.update(url="https://ddns.example.net/x", credentials_in_url=True, ca_file="/etc/ca.pem")
+        if name == "custom":
+            given.update(success_pattern="^good", stop_pattern="^bad", retry_pattern="^later")
+        config = Config.from_mapping(given)
+        again = Config.from_mapping(config.to_take_back())
+        assert (again.url, again.username, again.ca_file, again.success_pattern) == (config.url, config.username, config.ca_file, config.success_pattern)
+        assert again.to_take_back() == config.to_take_back()
