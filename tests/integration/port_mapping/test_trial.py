@@ -18,7 +18,8 @@ from ansible_collections.homeserver.hardening.plugins.action.inbound_trial impor
 from ansible_collections.homeserver.hardening.tests.integration.port_mapping.home import _MACHINE_ID, _RUNNER, HOST, NEIGHBOUR, Home
 
 VANTAGE = "44.128.1.1"
-PORTS = {"web": ("tcp", 80, 8080), "ssh": ("tcp", 22, 2222), "wg": ("udp", 51820, 51820)}
+#: Ports of the host on which no other test listens.
+PORTS = {"web": ("tcp", 80, 18080), "ssh": ("tcp", 22, 12222), "wg": ("udp", 51820, 15182)}
 DENIED = "deny {} 192.168.77.0/24 0-65535"
 #: Files of a responder that other tests do not see, and no service manager, which would start it in another network. For that one process only.
 _OWN_RUN = """
@@ -94,7 +95,7 @@ def test_one_port_that_the_rules_deny_keeps_no_other_from_being_tried(home: Home
         camera = home.forwards()
     run = Run(home)
     started, stopped = run.whole()
-    assert rows(stopped) == {name: ("untested", ["mapping_refused"]) if name == refused else ("published", ["no_service_yet"]) for name in PORTS}
+    assert rows(stopped) == {name: ("untested", ["mapping_refused"]) if name == refused else ("published", ["no_service_yet"]) for name in PORTS}, stopped
     reason = next(row["reason"] for row in stopped["inbound"] if row["service"] == refused)
     assert f"{protocol} port {external} " in reason
     assert not any(f"port {number} " in reason for number in (80, 22, 51820) if number != external)
@@ -109,7 +110,9 @@ def test_one_port_that_the_rules_deny_keeps_no_other_from_being_tried(home: Home
 def test_all_that_is_refused_is_named_each_by_its_own(home: Home) -> None:
     home.start_daemon([DENIED.format(22), DENIED.format(80)])
     _started, stopped = Run(home).whole()
-    assert rows(stopped) == {"web": ("untested", ["mapping_refused"]), "ssh": ("untested", ["mapping_refused"]), "wg": ("published", ["no_service_yet"])}
+    assert rows(stopped) == {"web": ("untested", ["mapping_refused"]), "ssh": ("untested", ["mapping_refused"]), "wg": ("published", ["no_service_yet"])}, (
+        stopped
+    )
     for row in stopped["inbound"][:2]:
         assert f"tcp port {row['external_port']} was not mapped" in row["reason"]
         assert "606" in row["reason"]
