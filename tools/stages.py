@@ -99,7 +99,7 @@ STAGES = (
         debian=("base", "lab"),
     ),
     # The longest row first: these need one or two whole labs at a time and stand in line for it, all else runs beside them.
-    lab("e2e", "test", "publish and unpublish on four lines", "tests/e2e/run", minutes=30),
+    lab("e2e", "test", "publish and unpublish on four lines, and what else is done end to end", "tests/e2e/run", "--jobs", "3", minutes=30),
     lab("molecule-bookworm", "test", "each role on Debian 12", "tests/molecule/run", "--os", "bookworm", minutes=30),
     lab("molecule-trixie", "test", "each role on Debian 13", "tests/molecule/run", "--os", "trixie", minutes=30),
     lab("kill", "test", "the controller killed after each task that changes something", "tests/e2e/kill", minutes=30),
