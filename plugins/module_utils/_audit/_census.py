@@ -95,12 +95,12 @@ def census(links: Sequence[Link], gateway: str | None, timeout: float, multicast
         for link in links:
             for way in ("multicast",) if multicast_only else ("multicast", "unicast"):
                 with contextlib.suppress(OSError):
-                    opened.append(_Opened(stack.enter_context(_with_room(open_search(link))), link, way))
+                    opened.append(_Opened(stack.enter_context(open_search(link)), link, way))
             place = places[link.interface]
             # Devices answer to the kind of address that asks, and some have one of the two only.
             for source in filter(None, (place.address, place.link_local)):
                 with contextlib.suppress(OSError):
-                    opened.append(_Opened(stack.enter_context(_with_room(open_search_over_ipv6(place, source))), link, "multicast", place))
+                    opened.append(_Opened(stack.enter_context(open_search_over_ipv6(place, source)), link, "multicast", place))
         _listen(opened, gateway, timeout, heard)
     # The router first: the time may not last for all.
     rows = sorted(without_echoes(heard.rows).items(), key=lambda row: not _is_gateway(row[0][0], row[1], gateway))
@@ -162,12 +162,6 @@ class _Opened:
     link: Link
     way: str
     place: Place | None = None
-
-
-def _with_room(opened: socket.socket) -> socket.socket:
-    # Twenty devices at once, with a dozen answers each.
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-    return opened
 
 
 def _is_gateway(address: str, heard: _Heard, gateway: str | None) -> bool:

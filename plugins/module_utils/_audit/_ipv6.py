@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from .._address import _netlink as netlink
 from .._address._interfaces import NetlinkError, Network, read_network
 from .._portmap import _http_client as http_client
+from .._portmap._discovery import ROOM
 
 _RTM_GETNEIGH = 30
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -112,6 +113,7 @@ def open_search(place: Place, source: str) -> socket.socket:
     try:
         opened.setblocking(False)
         opened.bind((source, 0, 0, place.index))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, place.index)
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 2)
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)

@@ -47,6 +47,8 @@ _THEN = (
 #: Seconds after the start, and what is asked then.
 _ROUNDS = ((0.0, _FIRST), (0.3, _THEN), (1.2, _THEN))
 _MAX_CANDIDATES = 8
+#: Bytes for answers that were not looked at yet: of twenty devices at once, or of one that floods.
+ROOM = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ def open_search(link: Link) -> socket.socket:
     try:
         opened.setblocking(False)
         opened.bind((link.source, 0))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
         group = struct.pack("=4s4si", socket.inet_aton("0.0.0.0"), socket.inet_aton(link.source), socket.if_nametoindex(link.interface))
         opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, group)
         opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 2)

@@ -24,7 +24,7 @@ from . import _http_client as http_client
 from . import _moment as moments
 from . import _soap as soap
 from ._description import FIREWALL_CONTROL, Description, Service
-from ._discovery import PORT, parse_answer, search_message
+from ._discovery import PORT, ROOM, parse_answer, search_message
 from ._document import Node
 from ._errors import AnswerError, GatewayError, NoGatewayError, ProtocolError
 from ._links import Link6, socket_address
@@ -129,6 +129,7 @@ def _prepare(opened: socket.socket, link: Link6, local: bool) -> None:
         opened.bind((link.local, 0, 0, index))
     else:
         opened.bind((link.source, 0))
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
     opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, struct.pack("=I", index))
     opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 2)
     opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
