@@ -6,8 +6,8 @@
 tools/stages TIER [STAGE...]    run the tier (check, test, all), or only these stages (glob patterns) of all there are
 tools/stages --list             say which stages there are
 
-A stage is a command, and three run at a time: on two cores, since those against real daemons mostly wait. Of those that need whole labs, one runs at a time,
-beside something else. Each writes tests/output/stages/NAME.log. A command that does not exist fails its stage: nothing is skipped.
+A stage is a command, and two run at a time. Of those that need whole labs, one runs at a time, beside something else. Each writes
+tests/output/stages/NAME.log. A command that does not exist fails its stage: nothing is skipped.
 The last line is "N passed, N failed", and the exit status is 0 only when none failed.
 """
 
@@ -99,7 +99,7 @@ STAGES = (
         debian=("base", "lab"),
     ),
     # The longest row first: these need one or two whole labs at a time and stand in line for it, all else runs beside them.
-    lab("e2e", "test", "publish and unpublish on four lines, and what else is done end to end", "tests/e2e/run", "--jobs", "3", minutes=30),
+    lab("e2e", "test", "publish and unpublish on four lines, and what else is done end to end", "tests/e2e/run", minutes=30),
     lab("molecule-bookworm", "test", "each role on Debian 12", "tests/molecule/run", "--os", "bookworm", minutes=30),
     lab("molecule-trixie", "test", "each role on Debian 13", "tests/molecule/run", "--os", "trixie", minutes=30),
     lab("kill", "test", "the controller killed after each task that changes something", "tests/e2e/kill", minutes=30),
@@ -107,7 +107,7 @@ STAGES = (
     lab("lines", "test", "what is said of every line, with readings missing and false", "tests/lines/run", minutes=20),
     lab("lines-planted", "test", "faults planted into a line, which have to be noticed", *PYTEST, "tests/lines/test_planted.py", minutes=10),
     lab("integration", "test", "each module against the real daemon", *PYTEST, "tests/integration", *NOT_ROUTERS, minutes=25, group="daemons"),
-    lab("routers", "test", "port mapping and UPnP against real and hostile routers", *PYTEST, "-n", "4", *ROUTERS, minutes=25, group="routers"),
+    lab("routers", "test", "port mapping and UPnP against real and hostile routers", *PYTEST, "-n", "3", *ROUTERS, minutes=25, group="daemons"),
     lab("lab", "test", "the lab itself", *PYTEST, "tests/lab", minutes=15, group="daemons"),
     lab("units-py39", "test", "unit tests of the core on Python 3.9", "tests/lab/lab", "python", "3.9", "--", *CORE, minutes=10, group=""),
     lab("units-py313", "test", "unit tests of the core on Python 3.13", "tests/lab/lab", "python", "3.13", "--", *CORE, minutes=10, group=""),
@@ -329,7 +329,7 @@ def main() -> int:
     parser.add_argument("tier", nargs="?", choices=TIERS, default="test")
     parser.add_argument("stages", nargs="*")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS") or 3))
+    parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS") or 2))
     parser.add_argument("--fail-fast", action="store_true", default=bool(os.environ.get("FAIL_FAST")))
     args = parser.parse_args()
     if args.list:
