@@ -271,7 +271,7 @@ def _http_settings(provider: str, row: Provider | None, data: Mapping[str, Any],
             raise _bad(option, given, f"only the provider {CUSTOM} takes it")
         try:
             re.compile(given or known)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise _bad(option, given, f"it is no regular expression: {error}") from error
         patterns[option] = given or known
     if not patterns["success_pattern"]:
@@ -295,6 +295,8 @@ def _url(url: str, row: Provider, own: bool) -> str:
         raise _bad("url", url, "it must begin with https:// and name a host, and have no spaces: the secret is sent there")
     if "@" in parts.netloc or parts.fragment:
         raise DdnsError(CONFIG, "url holds a user, a password or a fragment: leave them out, and give user name and password by their own options")
+    if re.search(r"\{(?!family\})", parts.netloc):
+        raise _bad("url", url, "its host has braces around something else than {family}; a name is asked for in the open, and stands in messages")
     if unknown or re.search(r"[{}]", re.sub(r"\{\w+\}", "", url)):
         raise _bad("url", url, f"it has braces around something else; known here are {', '.join(sorted('{' + word + '}' for word in allowed))}")
     if not own and parts.query:

@@ -251,7 +251,11 @@ class Engine:
         """Leave out what the provider cannot do: the TTL, or taking back a family that is no longer published."""
         found = {rtype: item if driver.sets_ttl else RecordSet(item.values, current.get(rtype, RecordSet()).ttl) for rtype, item in wanted.items()}
         given_up = {rtype: item for rtype, item in found.items() if not self._config.wants(rtype) and item.values != current.get(rtype, RecordSet()).values}
-        for rtype, reason in driver.refusals(current, given_up).items():
+        # As long as an update may be on its way, the authorities may still have what this host published before it.
+        known = not (driver.patience and self._memory.lagging)
+        foreign = {t: "this host did not publish it" for t in given_up if known and current[t].values and not self._memory.ours(t, current[t])}
+        refused = driver.refusals(current, {rtype: item for rtype, item in given_up.items() if rtype not in foreign})
+        for rtype, reason in {**foreign, **refused}.items():
             del found[rtype]
             self._notes.append(f"{rtype} {' '.join(current[rtype].values)} stays, because {reason}")
             self._outcome.left.append({"type": rtype, "records": list(current[rtype].values)})
@@ -331,7 +335,8 @@ class Engine:
                 if isinstance(error, StopTrying):
                     break
         if problems:
-            raise problems[0]
+            # A stop of one family is a stop; else who wants the longest wait gets it.
+            raise max(problems, key=lambda error: (isinstance(error, StopTrying), error.wait if isinstance(error, RetryLater) else 0.0))
         if held and not self._outcome.changed:
             seen = ", ".join(f"{rtype} {' '.join(item.values) or '(none)'}" for rtype, item in before.items())
             self._finish(
@@ -367,6 +372,7 @@ class Engine:
                 memory.originals[rtype] = before[rtype]
         memory.name, memory.settings = self._config.full_name, self._config.to_take_back()
         memory.intended.update(group)
+        memory.intended_at = self._parts.clock()
         memory.lagging = True
         # Whoever dies between here and the answer leaves word of what may be there.
         memory.save(self._state)
@@ -397,16 +403,22 @@ class Engine:
             moment = float(self._memory.sent.get(rtype, {}).get("moment", 0))
             if item.values and self._config.wants(rtype) and not moment - 300 <= now < moment + driver.refresh:
                 due.append(rtype)
-        days = int((now - self._memory.last_sent()) // 86400)
+        problems: list[DdnsError] = []
         for rtype in due:
             try:
                 driver.replace({rtype: current[rtype]}, {rtype: wanted[rtype]})
-            except DdnsError:
-                if self._memory.sent and days * 86400 >= 2 * driver.refresh:
+            except DdnsError as error:
+                problems.append(error)
+                days = int((now - float(self._memory.sent.get(rtype, {}).get("moment", now))) // 86400)
+                if days * 86400 >= 2 * driver.refresh:
                     self._notes.append(f"for {days} days no notice was accepted, and the provider drops names that it does not hear of; see to it soon")
-                raise
+                if isinstance(error, StopTrying):
+                    break
+                continue
             self._accepted(driver, {rtype: wanted[rtype]})
-        self._memory.shown(due)
+            self._memory.shown([rtype])
+        if problems:
+            raise max(problems, key=lambda error: (isinstance(error, StopTrying), error.wait if isinstance(error, RetryLater) else 0.0))
         return bool(due)
 
     def _replace(self, driver: Driver, before: Mapping[str, RecordSet], after: Mapping[str, RecordSet]) -> None:
@@ -463,8 +475,11 @@ class Engine:
         driver = self._parts.driver(self._config, self._secret)
         # An update of a type that was never sent is no trace: the memory names every one that may have been.
         rtypes = memory.owned or ["A", "AAAA"]
-        current = driver.read(rtypes)
+        # Both are read: at some providers one cannot be removed without the other.
+        current = driver.read(["A", "AAAA"])
         self._show_before(current)
+        if self._on_its_way(driver, current):
+            return
         wanted: dict[str, RecordSet] = {}
         for rtype in rtypes:
             found, original = current.get(rtype, RecordSet()), memory.originals.get(rtype, RecordSet())
@@ -502,6 +517,20 @@ class Engine:
             f"; {rtype} {' '.join(values)} was left alone, because {refusals.get(rtype, 'this host did not publish it')}" for rtype, values in kept.items()
         )
         self._forget(self._outcome.message + left, OK if wanted else UNCHANGED)
+
+    def _on_its_way(self, driver: Driver, current: Mapping[str, RecordSet]) -> bool:
+        """Return whether the authorities may still get what was sent: then that they do not have it proves nothing."""
+        memory, now = self._memory, self._parts.clock()
+        until = memory.intended_at + driver.patience
+        seen = all(memory.ours(rtype, current.get(rtype, RecordSet())) for rtype in memory.owned)
+        if seen or not memory.lagging or not memory.intended_at - 300 <= now < until:
+            return False
+        self._finish(
+            LAGGING,
+            f"the last update of {self._config.full_name} may still be on its way to the authorities, so nothing was taken back; run this again when they "
+            f"have it, or after {rfc3339(until)}",
+        )
+        return True
 
     def _forget(self, message: str, result: str = UNCHANGED) -> None:
         self._memory = Memory(made_directory=self._memory.made_directory)

@@ -8,6 +8,7 @@ Private to this collection. Pure, apart from one look at the addresses of this h
 
 from __future__ import annotations
 
+import socket
 from typing import Callable
 
 from .._address._classify import InvalidAddress, classify
@@ -54,7 +55,10 @@ def check_publishable(address: str, family: str, source: str, transient: Callabl
     if not known.publishable:
         reason = _BECAUSE.get(known.address_class, f"nobody can reach it ({known.iana_name or 'special purpose'}); publish a global address")
         raise DdnsError(NOT_PUBLIC, f"{known.address} (from source {source!r}, class {known.address_class}) is not published: {reason}")
-    word = transient(known.address, family)
+    # DNS and the kernel have the usual form only: any other would be no address of this host, and never what the authorities have.
+    kind = socket.AF_INET6 if family == "ipv6" else socket.AF_INET
+    usual = socket.inet_ntop(kind, socket.inet_pton(kind, known.address))
+    word = transient(usual, family)
     if word:
         raise DdnsError(NOT_PUBLIC, f"{known.address} (from source {source!r}) is not published: it is a {word} address of this host; give it a stable one")
-    return known.address
+    return usual

@@ -167,7 +167,12 @@ def _connect(call: Call, host: str, port: int) -> socket.socket:
         left = deadline - time.monotonic()
         if left <= 0:
             break
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:
+            # A kernel without IPv6 resolves IPv6 addresses nevertheless.
+            reasons.append(_reason(error))
+            continue
         try:
             sock.settimeout(min(CONNECT_TIMEOUT, left))
             if call.source:

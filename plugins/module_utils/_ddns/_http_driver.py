@@ -9,10 +9,13 @@ Private to this collection.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
+import signal
+import threading
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from .._dns._lookup import Server
@@ -41,6 +44,26 @@ _WORDS = {
     "ko": "the token is wrong, or the name does not belong to it",
 }
 _SHOWN = 120
+_PATTERN_TIME = 2.0
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    """End a search that takes too long: patterns are the user's, and some of them need years. The search looks at signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_unused: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, _PATTERN_TIME)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class HttpDriver(Driver):
@@ -156,14 +179,21 @@ class HttpDriver(Driver):
             raise NotUnderstood(f"{told}{where}: redirects are not followed, because the password would go along; correct the URL")
         if status in (408, 429) or status >= 500:
             raise RetryLater(f"{told}: {'too many requests' if status == 429 else 'the provider has a fault'}", reply.wait or 0.0)
-        if config.stop_pattern and re.search(config.stop_pattern, reply.body):
+        try:
+            with _limited():
+                stop, retry, success = (
+                    bool(pattern and re.search(pattern, reply.body)) for pattern in (config.stop_pattern, config.retry_pattern, config.success_pattern)
+                )
+        except TimeoutError as error:
+            raise NotUnderstood(f"{told}: the patterns need more than {_PATTERN_TIME:g} s for that answer; write simpler ones") from error
+        if stop:
             raise StopTrying(f"{told}: {_meaning(reply.body) or 'it refuses the update; correct user name, password and name'}")
-        if config.retry_pattern and re.search(config.retry_pattern, reply.body):
+        if retry:
             raise RetryLater(f"{told}: {_meaning(reply.body) or 'it has a fault'}", max(reply.wait or 0.0, provider.pause))
         if status in provider.stop_statuses:
             why = "user name, password or token is wrong" if status == 401 else "it refuses the update"
             raise StopTrying(f"{told}: {why}; correct user name, password (or token) and name, or ask the provider")
-        if 200 <= status < 300 and re.search(config.success_pattern, reply.body):
+        if 200 <= status < 300 and success:
             return
         raise NotUnderstood(f"{told}: that is no answer to an update; is the URL right?")
 

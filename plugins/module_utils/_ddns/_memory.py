@@ -40,6 +40,7 @@ class Memory:
         failures, not_before, waiting_since: how often it failed in a row, when (seconds since 1970) the next try may be made, and when that was said.
         sent: by type, the last update that a provider accepted over HTTPS: its values, when, how often in a row, and for which account.
         last: the last outcome.
+        intended_at: when the last update was about to be sent.
     """
 
     name: str = ""
@@ -56,6 +57,7 @@ class Memory:
     waiting_since: float = 0.0
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
     last: dict[str, Any] | None = None
+    intended_at: float = 0.0
 
     @property
     def owned(self) -> list[str]:

@@ -36,7 +36,9 @@ def prepare(options: Mapping[str, Any], state: StateDir, config_file: str = CONF
     for newer in (_installed(config_file), given):
         if name_of(newer) == memory.name and newer.get("provider", RFC2136) == settings.get("provider"):
             # What was allowed when it was published is still allowed.
-            settings.update({key: newer[key] for key in memory.settings if newer.get(key) not in (None, False)})
+            # A port or algorithm without its server or key is the default of an option, not something that was said.
+            needs = {"server_port": "server", "tsig_algorithm": "tsig_name"}
+            settings.update({key: newer[key] for key in memory.settings if newer.get(key) not in (None, False) and newer.get(needs.get(key, key))})
     settings["readback_timeout"] = given.get("readback_timeout", 20)
     config = Config.from_mapping(settings)
     return config, secret_of(config.provider, options) or read_secret(config.provider, credential_file)
