@@ -30,6 +30,7 @@ options:
       - V(absent) removes the mappings that this host made for the services named in O(mappings), or all that it ever made if O(mappings) is empty.
         What leads to this host but was not made by this module stays, and is listed in RV(left).
         If no router answers, there is a warning and no failure, because on most lines without UPnP nothing was ever mapped.
+        What is recorded in O(state_dir) and cannot be asked for by the protocol that it was made by, is named in a warning with the time that it has left.
     type: str
     choices: [present, absent]
     default: present
@@ -67,6 +68,7 @@ options:
           - IGD version 2 knows nothing longer than a week and turns V(0) into a week. Routers that only take permanent mappings get one.
           - PCP and NAT-PMP are asked for a day at most.
           - A run renews what has less than half of its lease left, or more than was asked for. That is no change; see RV(mappings[].renewed).
+            Over IPv6, PCP closes a mapping to renew it. If it cannot be opened again, that is an error.
           - For IPv6 a day at most is asked for.
         type: int
         default: 604800
@@ -240,7 +242,7 @@ mappings:
       description:
         - V(present) and V(absent) say what the router holds now. In check mode that is what was found, and RV(plan) says what would change.
         - V(foreign) is held by another host, V(conflict) leads to another port of this host and was made by something else,
-          V(adoptable) leads to the wanted port of this host but is not ours, V(error) could not be done.
+          V(adoptable) leads to the wanted port of this host but is not ours, V(error) could not be done, or was not looked at because of another one.
       type: str
       returned: success
       sample: present

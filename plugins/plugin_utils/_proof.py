@@ -304,7 +304,8 @@ def judge_closed(
         if any(probe["state"] == "open" or probe.get("nonce_verified") for probe in seen.values()):
             # Without NAT and without a filter of ours an own service answers whatever this collection does.
             state = "open_unfiltered" if row["method"] == "direct" else "still_open"
-            if any((entry["protocol"], entry["external_port"]) == (row["protocol"], row["external_port"]) for entry in given_back):
+            # Only mappings over IPv4 are taken over.
+            if row["family"] == "ipv4" and any((entry["protocol"], entry["external_port"]) == (row["protocol"], row["external_port"]) for entry in given_back):
                 state = "given_back"
         else:
             state = "closed" if telling else UNTESTED

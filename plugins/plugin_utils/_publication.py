@@ -238,7 +238,11 @@ def plan_publication(
     ]
     wanted = {row["name"] for row in publication.mappings}
     publication.stale_mappings = sorted(
-        {str(row["name"]) for row in readings.mapping.get("mappings") or [] if row.get("owner") == "ours" and row.get("name") not in wanted}
+        {
+            str(row["name"])
+            for row in readings.mapping.get("mappings") or []
+            if row.get("owner") == "ours" and row.get("name") not in wanted and not _is_pinhole(row)
+        }
     )
     publication.firewall_services = _firewall_services(publication.services)
     return publication
@@ -321,10 +325,17 @@ def _taken_by_peer(service: Service, line: Mapping[str, Any], peers: Sequence[Ma
     return None
 
 
+def _is_pinhole(row: Mapping[str, Any]) -> bool:
+    """Whether something is open for IPv6: it takes no port of the router's, and no publication makes such a thing."""
+    return row.get("family") == "ipv6"
+
+
 def _taken_in_router(service: Service, readings: Readings, where: str, adopt: bool) -> Problem | None:
     """Return the problem of an external port that the router forwards for somebody else already."""
     for row in readings.mapping.get("mappings") or ():
         if (str(row.get("protocol")).lower(), row.get("external_port")) != (service.protocol, service.external_port) or row.get("owner") == "ours":
+            continue
+        if _is_pinhole(row):
             continue
         subject = f"{where}.external_port: {service.external_port}"
         target = f"{row.get('internal_client')} port {row.get('internal_port')}, described as {row.get('description')!r}"

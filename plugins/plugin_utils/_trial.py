@@ -137,7 +137,8 @@ def _set_up_one(path: Path, router: Mapping[str, Any]) -> Path:
     if not router.get("available"):
         return replace(path, refused=str(router.get("reason") or router.get("msg") or "no router was found that maps ports"))
     for row in router.get("mappings") or ():
-        if (str(row.get("protocol")).lower(), row.get("external_port")) != (path.protocol, path.external_port):
+        # What is open for IPv6 takes no port of the router's.
+        if (str(row.get("protocol")).lower(), row.get("external_port"), row.get("family") or "ipv4") != (path.protocol, path.external_port, path.family):
             continue
         if row.get("owner") in ("ours", "untagged_ours") and row.get("internal_port") == path.port:
             # It leads here already, and shall do so afterwards: if it is not in force, it is not for a trial to replace it.

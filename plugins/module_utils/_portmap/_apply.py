@@ -46,7 +46,7 @@ class Outcome:
 
     Attributes:
         entries: what the router holds now, by the key that it was asked for.
-        failures: what could not be removed, and why.
+        failures: what could not be removed, or was lost when it was to be renewed, and why.
         warnings: what is worth a warning.
         advice: what to do about the failures, where they do not say so themselves.
     """
@@ -89,11 +89,25 @@ def _make(gateway: Gateway, plan: MappingPlan) -> Outcome:
             after = gateway.add(entry)
         except PortmapError as error:
             row.renewed = False
+            if _is_lost(gateway, entry):
+                # Some are closed first, because they can be renewed in no other way.
+                row.state, row.error = "error", f"mapping {row.name!r} was closed to be renewed, or had ended, and could not be made again: {error}"
+                outcome.failures[entry] = row.error
+                continue
             outcome.warnings.append(f"mapping {row.name!r} is there, but its lease was not renewed: {error}")
         else:
             outcome.entries[entry.key] = after
             gateway.renew_patience()
     return outcome
+
+
+def _is_lost(gateway: Gateway, entry: Entry) -> bool:
+    """Whether a mapping that was there is gone, as far as that can be told."""
+    try:
+        there = gateway.find(*entry.key)
+    except PortmapError:
+        return False
+    return there is None or not there.enabled
 
 
 def remove(gateway: Gateway, plan: MappingPlan) -> Outcome:

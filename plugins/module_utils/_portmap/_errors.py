@@ -14,9 +14,11 @@ class PortmapError(Exception):
 
     Attributes:
         advice: the way out, where the text does not have it.
+        family: the only family that it concerns; empty if it concerns all.
     """
 
     advice = ""
+    family = ""
 
 
 class BadRequestError(PortmapError):

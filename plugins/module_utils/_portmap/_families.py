@@ -76,8 +76,15 @@ class FamiliesGateway(Gateway):
             member.require_global(accepts)
 
     def require_open(self, wanted: Sequence[Wanted]) -> None:
-        for member in self._members.values():
-            member.require_open(wanted)
+        for family, member in self._members.items():
+            # Who is only asked to take back something need not open anything.
+            mine = [one for one in wanted if one.family == family]
+            if mine:
+                try:
+                    member.require_open(mine)
+                except PortmapError as error:
+                    error.family = family
+                    raise
 
     @contextlib.contextmanager
     def recording(self, entries: Sequence[Entry]) -> Iterator[None]:

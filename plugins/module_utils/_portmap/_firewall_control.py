@@ -137,9 +137,18 @@ def _prepare(opened: socket.socket, link: Link6, local: bool) -> None:
 
 def _send(opened: socket.socket, link: Link6, targets: tuple[str, ...]) -> None:
     # To the router itself first: its answer passes stateful firewalls of this host, the answer to a multicast does not.
+    refused: OSError | None = None
+    sent = False
     for address in (link.gateway or "", f"{GROUP}%{link.interface}"):
         for target in targets:
-            opened.sendto(search_message(target, f"[{address.partition('%')[0]}]"), socket_address(address, PORT))
+            try:
+                opened.sendto(search_message(target, f"[{address.partition('%')[0]}]"), socket_address(address, PORT))
+                sent = True
+            except OSError as error:
+                # A host's own firewall may refuse the one and allow the other.
+                refused = error
+    if refused is not None and not sent:
+        raise refused
 
 
 def _location(text: str) -> http_client.Url:
@@ -163,6 +172,9 @@ class FirewallControlGateway(RecordedGateway):
     def _open(self) -> None:
         #: What the router does not know any more.
         self._gone: set[RecordKey] = set()
+        #: Whether the router says that its numbers are those of the boot in which they were written down; and what it numbered since it was asked.
+        self._same_boot = False
+        self._numbered: dict[RecordKey, str] = {}
         self._refused = ProtocolError("", 0, "")
         self._found = find(self._link, self._timeout, self._patience)
         self._wan_address = self._link.source
@@ -200,7 +212,17 @@ class FirewallControlGateway(RecordedGateway):
         self._gone.discard(record.key)
 
     def _restarted_since(self, clock: Clock, epoch: int) -> bool:
-        return bool(clock.epoch and epoch) and clock.epoch != epoch
+        # An answer without a boot number says nothing new.
+        self._epoch = epoch or clock.epoch
+        self._same_boot = bool(epoch) and clock.epoch == epoch
+        # Numbers that were written down without one cannot be trusted once the router tells one.
+        return bool(epoch) and not self._same_boot
+
+    def _is_sure(self, record: Record) -> bool:
+        """Whether the number is certainly that of this pinhole: after a restart it can be that of somebody else's."""
+        if not record.unique_id or record.unsure:
+            return False
+        return self._same_boot or self._numbered.get(record.key) == record.unique_id
 
     def _nonce(self, entry: Entry) -> str:
         del entry
@@ -219,7 +241,7 @@ class FirewallControlGateway(RecordedGateway):
         return Answer(0, self._epoch, lifetime, record.external_port, record.internal_client, unique_id)
 
     def _make(self, record: Record, lifetime: int) -> str:
-        if record.unique_id and not record.unsure:
+        if self._is_sure(record):
             try:
                 self._ask("UpdatePinhole", record, [("UniqueID", record.unique_id), ("NewLeaseTime", str(lifetime))])
             except ProtocolError:
@@ -241,11 +263,12 @@ class FirewallControlGateway(RecordedGateway):
         made = replace(record, unique_id=unique_id)
         if not self._knows(made):
             raise AnswerError(f"the router says that it opened {_name(record)} with the UniqueID {unique_id}, but does not know it when asked")
+        self._numbered[record.key] = unique_id
         return unique_id
 
     def _take_away(self, record: Record) -> str:
         """Remove a pinhole. What the router may have forgotten is made anew for a moment, so that nothing else that has its number by now is removed."""
-        known = record if record.unique_id and not record.unsure else replace(record, unique_id=self._make(record, MIN_LEASE))
+        known = record if self._is_sure(record) else replace(record, unique_id=self._make(record, MIN_LEASE))
         try:
             self._ask("DeletePinhole", known, [("UniqueID", known.unique_id)])
         except ProtocolError as error:

@@ -176,7 +176,7 @@ class Keeping:
         if data is None:
             return cls()
         try:
-            if data["version"] != 1:
+            if data["version"] not in (1, 2):
                 raise ValueError(f"version {data['version']!r}")
             return cls([_kept(row) for row in data["mappings"]], data.get("last"), bool(data.get("made_directory")))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -188,7 +188,9 @@ class Keeping:
             if not self.mappings and not (self.made_directory and self.records):
                 state.remove(FILE)
                 return
-            data = {"version": 1, "mappings": [asdict(kept) for kept in self.mappings], "last": self.last, "made_directory": self.made_directory}
+            # Whoever does not know families would map a pinhole's port over IPv4.
+            version = 2 if any(kept.family != IPV4 for kept in self.mappings) else 1
+            data = {"version": version, "mappings": [asdict(kept) for kept in self.mappings], "last": self.last, "made_directory": self.made_directory}
             if state.read(FILE) != data:
                 state.write(FILE, data)
         except StateError as error:

@@ -95,7 +95,9 @@ class JoinedPinholes(Gateway):
 
     def delete(self, entry: Entry) -> None:
         self._of(entry).delete(entry)
-        self._holder.pop((entry.key, entry.internal_client), None)
+        # What led to an earlier address can only be put back by the protocol that it was made by.
+        if entry.internal_client == self.describe().source_address:
+            self._holder.pop((entry.key, entry.internal_client), None)
 
     def method_of(self, protocol: str, external_port: int, family: str = IPV4) -> str:
         entry = self.find(protocol, external_port, family)

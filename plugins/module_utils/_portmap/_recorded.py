@@ -167,6 +167,12 @@ class RecordedGateway(Gateway):
 
     def add(self, entry: Entry) -> Entry:
         self._store.require_usable()
+        kept = self._abandoned(entry)
+        if kept is not None:
+            # Put back after something else failed: the router never let go of it.
+            kept = replace(kept, abandoned=False)
+            self._save(kept)
+            return entry_of(kept)
         if not self._here(entry.internal_client):
             raise GatewayError(f"{_name(entry)} can be mapped to this host ({self._link.source}) only, not to {entry.internal_client}")
         others = self._others(entry)
@@ -404,7 +410,7 @@ class RecordedGateway(Gateway):
 
     def _records(self) -> Records:
         now = moments.now()
-        mine = [record for record in self._mine() if not self._over(record, now) and not (record.abandoned and not self._here(record.internal_client))]
+        mine = [record for record in self._mine() if not self._over(record, now) and not (record.abandoned and record.internal_client != self._link.source)]
         return [replace(record, unsure=True) for record in mine] if self._restarted else mine
 
     def _mine(self) -> Records:
@@ -423,6 +429,14 @@ class RecordedGateway(Gateway):
         if self.family == IPV4:
             return self._record(entry.protocol, entry.external_port)
         return next((record for record in self._records() if (_key(record), record.internal_client) == (entry.key, entry.internal_client)), None)
+
+    def _abandoned(self, entry: Entry) -> Record | None:
+        """Return the record of a pinhole to an address that this host had earlier, if the router did not let go of it."""
+        if entry.internal_client == self._link.source:
+            return None
+        now, leads = moments.now(), (entry.key, entry.internal_client)
+        mine = [record for record in self._mine() if record.abandoned and not self._over(record, now)]
+        return next((record for record in mine if (_key(record), record.internal_client) == leads), None)
 
     def _end(self, lifetime: int) -> dict[str, Any]:
         # Longer leases than a day are to be taken for a day (RFC 6887, 15): nobody knows what the router will be by then.

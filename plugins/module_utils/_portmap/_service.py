@@ -40,6 +40,7 @@ _RECORDED: dict[str, Kind] = {"pcp": PcpGateway, "natpmp": NatPmpGateway}
 #: How often what is to be removed is looked for at most.
 _READINGS = 3
 _MIN_TIMEOUT, _MAX_TIMEOUT = 0.5, 60.0
+_FAMILY_NAMES = {IPV4: "IPv4", IPV6: "IPv6"}
 #: How long to wait for a job of a timer that is at work on this host.
 _LOCK_TIMEOUT = 60.0
 
@@ -174,6 +175,10 @@ def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
     """Read what the router holds. No router is an answer, not a failure."""
     start = time.monotonic()
     result = Result(data={"available": False, "reason": "", "missing": "", "gateway": None, "gateway_ipv6": None, "mappings": [], "elapsed": 0.0})
+    # Each may wait for answers that never come.
+    pool = ThreadPoolExecutor(1)
+    pinholes = pool.submit(_ask_for_pinholes, selection, opener)
+    pool.shutdown(wait=False)
     try:
         gateway = opener(selection)
         result.data["gateway"] = gateway_data(gateway)
@@ -200,27 +205,35 @@ def run_info(selection: Selection, opener: Opener = open_gateway) -> Result:
             result.warnings.append(f"port_mapping could not map by {gateway.describe().method} as this run is: {result.data['missing']}")
         if gateway.incomplete:
             result.warnings.append(f"{gateway.incomplete}: what is shown is not all. A restart of the router clears most tables")
-    _add_pinholes(selection, opener, result)
+    _add_pinholes(*_open_records(selection), pinholes.result(), result)
     result.data["elapsed"] = round(time.monotonic() - start, 3)
     return result
 
 
-def _add_pinholes(selection: Selection, opener: Opener, result: Result) -> None:
+def _ask_for_pinholes(selection: Selection, opener: Opener) -> tuple[dict[str, Any], list[Entry]] | PortmapError | None:
+    if not any(record.family == IPV6 for record in _open_records(selection)[0]):
+        return None
+    try:
+        gateway = opener(replace(selection, family=IPV6, method="auto"))
+        return gateway_data(gateway), gateway.list()
+    except PortmapError as error:
+        return error
+
+
+def _add_pinholes(records: list[Record], unread: str, told: tuple[dict[str, Any], list[Entry]] | PortmapError | None, result: Result) -> None:
     """Show what this host opened for IPv6, as the router knows it. Nobody lists pinholes, so the records say what there is; without one nobody is asked."""
     if result.error is not None:
         return
-    records, unread = _open_pinholes(selection)
+    records = [record for record in records if record.family == IPV6]
     if unread and not any(unread in warning for warning in result.warnings):
         result.warnings.append(f"{unread}. So what this host opened for IPv6 is not listed: run as root (become: true) to see it")
-    if not records:
+    if not records or told is None:
         return
-    try:
-        gateway = opener(replace(selection, family=IPV6, method="auto"))
-        entries = gateway.list()
-        result.data["gateway_ipv6"] = gateway_data(gateway)
-    except PortmapError as error:
+    if not isinstance(told, PortmapError):
+        result.data["gateway_ipv6"], entries = told
+    else:
         result.warnings.append(
-            f"what this host opened for IPv6 is shown as it was recorded, since the router does not tell whether it holds it: {_text(error)}"
+            f"what this host opened for IPv6 is shown as it was recorded, since the router does not tell whether it holds it: {_text(told)}"
         )
         entries = [replace(entry_of(record), enabled=False) for record in records if not record.abandoned]
     try:
@@ -230,12 +243,12 @@ def _add_pinholes(selection: Selection, opener: Opener, result: Result) -> None:
     result.data["mappings"].extend(_info_row(entry, host) for entry in entries)
 
 
-def _open_pinholes(selection: Selection) -> tuple[list[Record], str]:
-    """Return the records of pinholes that may be open, and why they could not be read, if so."""
+def _open_records(selection: Selection) -> tuple[list[Record], str]:
+    """Return the records of what may be open, and why they could not be read, if so."""
     if selection.state_dir is None:
         return [], ""
     store, moment = ReadingStore(selection.state_dir), moments.now()
-    return [record for record in store.read()[0] if record.family == IPV6 and record.left(moment) > 0], store.unread
+    return [record for record in store.read()[0] if record.left(moment) > 0], store.unread
 
 
 def run(request: Request, selection: Selection, check_mode: bool, opener: Opener = open_gateway) -> Result:
@@ -253,8 +266,14 @@ def run(request: Request, selection: Selection, check_mode: bool, opener: Opener
         result.error = _text(error)
         if not result.data["mappings"]:
             # It ended before the mappings were judged; each gets its row all the same.
+            family = getattr(error, "family", "")
+            other = f"not looked at, since what is wanted over {_FAMILY_NAMES.get(family, '')} cannot be had"
             rows = [
-                Row(one.name, one.protocol, one.external_port, one.port, "error", one.external_port, error=result.error, family=one.family)
+                Row(
+                    *(one.name, one.protocol, one.external_port, one.port, "error", one.external_port),
+                    error=result.error if family in ("", one.family) else other,
+                    family=one.family,
+                )
                 for one in request.wanted
             ]
             result.data["mappings"] = [_row_data(row, None, None) for row in rows]
@@ -302,6 +321,8 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
     gateway = _find(request, selection, opener, result, keeping)
     if gateway is None:
         result.data["mappings"] = [_row_data(row, None, None) for row in plan_absent(request.named, (), Host("", "")).rows]
+        with contextlib.suppress(OwnershipError):
+            result.warnings.extend(_not_asked(request, selection, MappingPlan(), None, Host("", host_id())))
         return
     members = gateway.members()
     result.data["gateway"], result.data["gateway_ipv6"] = (gateway_data(members[family]) if family in members else None for family in FAMILIES)
@@ -317,6 +338,8 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
         f" (description {entry.description!r}) and was left alone"
         for entry in plan.left
     )
+    if request.state != "present":
+        result.warnings.extend(_not_asked(request, selection, plan, gateway, host))
     result.data["plan"] = plan.plan.as_data()
     _report(result, plan, gateway, host, {})
     if plan.refusals:
@@ -326,6 +349,8 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
     if gateway.incomplete:
         result.warnings.append(f"{gateway.incomplete}: whether more of them are this host's is unknown. A restart of the router clears most tables")
     if check_mode:
+        if request.state != "present":
+            _require_all_lists(gateway)
         return
     if request.state != "present":
         _remove(request, result, plan, gateway, host)
@@ -351,6 +376,9 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
     elif keeping is not None:
         way = Way(selection.method, selection.gateway, selection.interface, selection.timeout, request.allow_other_external_port)
         keeping.put(_kept(plan, request.wanted, gateway, host, way, {**{kept.key: kept for kept in keeping.mappings}, **dict.fromkeys(outcome.entries)}))
+    if outcome.failures:
+        result.changed = True
+        raise GatewayError("; ".join(outcome.failures.values()))
 
 
 Opened = Union[Gateway, PortmapError]
@@ -360,6 +388,9 @@ def _find(request: Request, selection: Selection, opener: Opener, result: Result
     """Find who is to be asked; None if nobody is there of whom anything could be taken back."""
     wanted = {one.family for one in request.wanted} if request.state == "present" else {IPV4}
     families = [family for family in FAMILIES if family in wanted | _left_in(request, selection, keeping)]
+    unread = _open_records(selection)[1] if request.state != "present" else ""
+    if unread:
+        result.warnings.append(f"{unread}. So what this host opened by PCP, NAT-PMP or for IPv6 was not looked for, and may stay. Run as root (become: true)")
     selection = replace(selection, writes=True, other_port=request.allow_other_external_port)
 
     def find(family: str) -> Opened:
@@ -374,10 +405,12 @@ def _find(request: Request, selection: Selection, opener: Opener, result: Result
         # Each may wait for answers that never come.
         search = map if len(families) == 1 else stack.enter_context(ThreadPoolExecutor(len(families))).map
         found = dict(zip(families, search(find, families)))
+    failed = [family for family, problem in found.items() if isinstance(problem, PortmapError)]
     for family, problem in found.items():
         if not isinstance(problem, PortmapError):
             continue
         if family in wanted and (request.state == "present" or not isinstance(problem, NoGatewayError)):
+            problem.family = family if len(failed) == 1 else ""
             raise problem
         _warn_not_found(family, problem, result)
     members = {family: member for family, member in found.items() if isinstance(member, Gateway)}
@@ -393,11 +426,46 @@ def _find(request: Request, selection: Selection, opener: Opener, result: Result
 def _left_in(request: Request, selection: Selection, keeping: Keeping | None) -> set[str]:
     """Return the families in which this host may have made mappings of the same services, as far as it wrote that down."""
     names = {one.name for one in request.wanted} if request.state == "present" else _names(request)
-    tags = [parse_tag(record.description) for record in _open_pinholes(selection)[0]]
-    families = {IPV6 for tag in tags if tag is not None and (names is None or tag.name in names)}
+    tags = [(parse_tag(record.description), record.family) for record in _open_records(selection)[0]]
+    families = {family for tag, family in tags if tag is not None and (names is None or tag.name in names)}
     if keeping is not None and names is not None:
         families.update(kept.family for kept in keeping.mappings if kept.name in names)
     return families
+
+
+def _not_asked(request: Request, selection: Selection, plan: MappingPlan, gateway: Gateway | None, host: Host) -> list[str]:
+    """Name what is recorded as this host's and is not removed: a protocol that does not answer now, or another router, may hold it still."""
+    names, moment = _names(request), moments.now()
+    removed = {(entry.key, entry.internal_client) for step in plan.steps for entry in step.delete}
+    told = []
+    for record in _open_records(selection)[0]:
+        entry = entry_of(record)
+        owner, name = owner_of(entry, host)
+        if owner != OURS or not (names is None or name in names) or (entry.key, entry.internal_client) in removed:
+            continue
+        if gateway is not None and _is_taken(gateway, record):
+            continue
+        what = f"{entry.protocol} port {entry.external_port}{' over IPv6' if entry.family == IPV6 else ''} to {entry.internal_client} ({name})"
+        left = f"until its lease ends in {max(1, int(record.left(moment)))} s"
+        if record.abandoned:
+            told.append(f"{what} stays open {left}: the router did not let go of it when this host's address changed")
+        else:
+            told.append(
+                f"{what} was made by {record.method} at {record.gateway}, which was not asked or does not answer now, so it was not taken back and may be open"
+                f" {left}. Run again with method auto once that router answers"
+            )
+    return told
+
+
+def _is_taken(gateway: Gateway, record: Record) -> bool:
+    """Whether the router shows that a port leads elsewhere by now, so that what is recorded is over."""
+    member = gateway.members().get(IPV4)
+    if record.family != IPV4 or member is None or member.describe().address != record.gateway:
+        return False
+    with contextlib.suppress(PortmapError):
+        shown = member.find(record.protocol, record.external_port)
+        return shown is not None and (shown.internal_client, shown.internal_port) != (record.internal_client, record.internal_port)
+    return False
 
 
 def _warn_not_found(family: str, problem: PortmapError, result: Result) -> None:
@@ -466,8 +534,12 @@ def _remove(request: Request, result: Result, plan: MappingPlan, gateway: Gatewa
         problem = GatewayError(f"{'; '.join(failures.values())}{rest}")
         problem.advice = advice
         raise problem
+    _require_all_lists(gateway, "; everything else was removed")
+
+
+def _require_all_lists(gateway: Gateway, rest: str = "; everything else would be removed") -> None:
     if isinstance(gateway, FamiliesGateway) and gateway.problems:
-        raise GatewayError(f"{'; '.join(gateway.problems)}; everything else was removed")
+        raise GatewayError(f"{'; '.join(gateway.problems)}{rest}")
 
 
 def _left_over(request: Request, gateway: Gateway, host: Host, failures: dict[Entry, str], result: Result) -> MappingPlan:
@@ -515,10 +587,12 @@ def _require_global(gateway: Gateway, data: dict[str, Any]) -> None:
         # It comes with the first mapping, which is given back if the address is of no use.
         return
     what = f"the WAN address of the router is {wan}, of the class {kind}, so" if wan else "the router has no WAN address that it could name, so"
-    raise NoGatewayError(
+    problem = NoGatewayError(
         f"nothing was changed: {what} the Internet cannot reach it and a mapping would lead nowhere. Ask the provider for a global address, or, if another"
         " router in front of this one forwards everything, set require_global_wan to false"
     )
+    problem.family = IPV4
+    raise problem
 
 
 def read_plan(request: Request, gateway: Gateway, host: Host) -> MappingPlan:

@@ -305,3 +305,7 @@ def test_what_was_given_back_answers_as_it_did_before():
     assert row["state"] == "given_back"
     other = _proof.judge_closed([taken_back()], {"vps": [probe("open", True)]}, {}, [{"protocol": "udp", "external_port": 8443}])[0]
     assert other["state"] == "still_open"
+    # A mapping that was given back leads nowhere over IPv6.
+    row = {**taken_back("direct"), "family": "ipv6", "address": "2a00:1::5"}
+    direct = _proof.judge_closed([row], {"vps": [probe("open", True, "ipv6")]}, {}, [{"protocol": "tcp", "external_port": 8443}])[0]
+    assert direct["state"] == "open_unfiltered"

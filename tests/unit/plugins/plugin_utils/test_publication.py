@@ -181,6 +181,17 @@ def test_mappings_of_ours_that_nobody_wants_any_more_are_found_and_foreign_ones_
     assert plan([{"name": "http", "port": 80}], mapping=router("20.1.2.3", "global", mappings=rows)).stale_mappings == ["old"]
 
 
+def test_a_pinhole_is_no_mapping_of_a_publication():
+    """It takes no port of the router's, and is another role's to remove."""
+    rows = [{"owner": "ours", "name": "old", "protocol": "tcp", "external_port": 81, "family": "ipv6"}]
+    rows += [{"owner": "foreign", "name": None, "protocol": "tcp", "external_port": 80, "family": "ipv6"}]
+    publication = plan([{"name": "http", "port": 80}], mapping=router("20.1.2.3", "global", mappings=rows))
+    assert (publication.stale_mappings, publication.problems) == ([], [])
+    forwarded = [{**row, "family": "ipv4"} for row in rows]
+    publication = plan([{"name": "http", "port": 80}], mapping=router("20.1.2.3", "global", mappings=forwarded))
+    assert (publication.stale_mappings, [problem.check for problem in publication.problems]) == (["old"], ["mapping-foreign"])
+
+
 def test_who_may_come_is_passed_to_the_firewall():
     publication = plan([{"name": "http", "port": 80, "allow_from": ["198.51.100.0/24"]}, {"name": "wg", "protocol": "udp", "port": 51820}])
     assert publication.firewall_services[0]["allow_from"] == ["198.51.100.0/24"]

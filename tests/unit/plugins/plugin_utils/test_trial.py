@@ -70,6 +70,14 @@ def test_what_cannot_be_reached_is_not_tried() -> None:
     assert _trial.make_paths({}) == []
 
 
+def test_a_pinhole_is_not_taken_for_a_forwarding() -> None:
+    pinhole = {**entry(80, "ours", client=OWN6), "family": "ipv6", "enabled": True}
+    path = _trial.set_up(_trial.make_paths(plan(WEB)), router(pinhole))[0]
+    assert (path.refused, bool(path.mapping)) == ("", True)
+    path = _trial.set_up(_trial.make_paths(plan(WEB)), router({**entry(80, "foreign"), "family": "ipv4"}))[0]
+    assert "camera" in path.refused
+
+
 def test_each_port_gets_a_mapping_and_each_protocol_one_control() -> None:
     paths = _trial.set_up(_trial.make_paths(plan(WEB, ALT, WG)), router())
     assert [(row["name"], row["protocol"], row["external_port"], row["port"], row["lease"]) for row in _trial.mappings(paths, 120)] == [

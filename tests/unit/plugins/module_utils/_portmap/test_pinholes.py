@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -303,6 +305,39 @@ def test_an_old_router_that_does_not_tell_its_boots(upnp: Home) -> None:
     assert upnp.absent().error is None
 
 
+def test_a_number_is_not_trusted_where_the_router_does_not_tell_its_boots(upnp: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted fault: the number of our pinhole belongs to that of another host since a restart that nobody was told of."""
+    other = ("tcp", "2a00:77::5", 6881)
+    upnp.upnp.boot_id = 0
+    upnp.present(WEB)
+    upnp.upnp.restart()
+    upnp.upnp.boot_id = 0
+    assert upnp.upnp.put(*other) == upnp.records()[0]["unique_id"]
+    begin = moments.now()
+    monkeypatch.setattr(moments, "now", lambda: begin.after(50000))
+    assert upnp.renew().result == "ok"
+    assert "UpdatePinhole" not in upnp.upnp.actions
+    assert upnp.open == {OPEN, other}
+    upnp.upnp.restart()
+    upnp.upnp.boot_id = 0
+    assert upnp.upnp.put(*other) == "1"
+    assert upnp.absent().error is None
+    assert upnp.open == {other}
+
+
+def test_numbers_from_before_the_router_told_its_boots_are_not_trusted(upnp: Home) -> None:
+    upnp.upnp.boot_id = 0
+    upnp.present(WEB, DNS)
+    upnp.upnp.restart()
+    others = {("tcp", "2a00:77::5", 6881), ("udp", "2a00:77::5", 6881)}
+    for other in sorted(others):
+        upnp.upnp.put(*other)
+    # This writes down the new boot, in which the number of the other one was never given.
+    assert upnp.absent(Named("dns")).error is None
+    assert upnp.absent().error is None
+    assert upnp.open == others
+
+
 def test_a_router_that_restarts_forgets_what_pcp_opened(home: Home) -> None:
     home.present(WEB)
     home.pcp.epoch, home.pcp.pinholes = 5, {}
@@ -542,3 +577,187 @@ def test_a_lease_that_is_over_is_not_shown(home: Home, monkeypatch: pytest.Monke
     begin = moments.now()
     monkeypatch.setattr(moments, "now", lambda: Moment(begin.wall + 90000, begin.boot, begin.ticks + 90000))
     assert home.info().data["mappings"] == []
+
+
+def test_what_cannot_be_asked_for_by_the_protocol_that_made_it_is_named(home: Home) -> None:
+    home.present(WEB)
+    home.pcp.on = False
+    assert home.absent(Named("dns")).warnings == []
+    for check_mode in (True, False):
+        gone = home.absent(check_mode=check_mode)
+        assert (gone.changed, gone.error, home.open) == (False, None, {OPEN})
+        assert ["tcp port 8443 over IPv6" in warning and "(web) was made by pcp at ::1" in warning for warning in gone.warnings] == [True]
+    home.pcp.on = True
+    again = home.absent()
+    assert (again.changed, again.warnings, home.open) == (True, [], set())
+
+
+def test_what_is_left_is_named_where_no_router_answers(home: Home) -> None:
+    def nobody(selection: Selection) -> Gateway:
+        raise NoGatewayError("nobody answers")
+
+    home.present(WEB)
+    gone = run(Request("absent"), home.selection(), False, nobody)
+    assert (gone.changed, gone.error) == (False, None)
+    assert any("tcp port 8443 over IPv6" in warning and "(web)" in warning for warning in gone.warnings)
+
+
+def _is_from(address: str, request: bytes) -> bool:
+    return request[8:24] == socket.inet_pton(socket.AF_INET6, address)
+
+
+def test_an_earlier_address_that_is_still_there_costs_the_good_pinhole_nothing(home: Home) -> None:
+    home.present(WEB)
+    _moved(home)
+    home.link = replace(LINK, addresses=frozenset({HERE, EARLIER}))
+    home.pcp.override = lambda request: Answer(2, 1000, 30) if _is_from(EARLIER, request) else None
+    moved = home.present(WEB)
+    assert (moved.changed, moved.error) == (True, None)
+    assert f"stays open to {EARLIER}" in moved.warnings[0]
+    home.pcp.asked.clear()
+    again = home.present(WEB)
+    assert (again.changed, again.warnings) == (False, [])
+    assert home.renew().result == "unchanged"
+    assert home.pcp.asked == []
+    gone = home.absent()
+    assert (gone.changed, gone.error, home.open) == (True, None, {("tcp", EARLIER, 8443)})
+    assert ["stays open until its lease ends" in warning for warning in gone.warnings] == [True]
+
+
+def test_a_pinhole_that_was_lost_in_its_renewal_is_no_success(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.present(WEB, DNS)
+    begin = moments.now()
+    monkeypatch.setattr(moments, "now", lambda: begin.after(50000))
+    home.pcp.epoch += 50000
+    home.pcp.override = lambda request: Answer(8, home.pcp.epoch, 30) if request[4:8] != bytes(4) and request[36] == 6 else None
+    result = home.present(WEB, DNS)
+    assert "'web' was closed to be renewed" in (result.error or "")
+    assert (result.changed, states(result), home.open) == (True, ["error", "present"], {("udp", HERE, 5353)})
+    assert result.data["kept"] == ["dns", "web"]
+    home.pcp.override = lambda request: None
+    again = home.present(WEB, DNS)
+    assert (again.changed, again.error, states(again), OPEN in home.open) == (True, None, ["present", "present"], True)
+
+
+@pytest.mark.parametrize(("enabled", "allowed"), [("0", "0"), ("1", "0")])
+def test_a_family_that_only_has_to_go_needs_no_permission(home: Home, enabled: str, allowed: str) -> None:
+    home.pcp.on = False
+    home.present(WEB4, WEB)
+    home.upnp.enabled, home.upnp.allowed = enabled, allowed
+    less = home.present(WEB4)
+    assert (less.changed, less.error, states(less), home.open) == (True, None, ["present"], set())
+
+
+def test_what_is_left_in_the_other_family_goes_also_where_nothing_is_renewed(home: Home) -> None:
+    home.present(WEB, renew=False)
+    data = json.loads((home.path / FILE).read_text())
+    data["mappings"][0].update(family=IPV4, internal_client="192.168.1.10", external_port=443)
+    (home.path / FILE).write_text(json.dumps(data))
+    home.ipv4.add(Entry("tcp", 443, "192.168.1.10", 8443, "hs:01234567:web", True, 3600))
+    done = home.present(WEB, renew=False)
+    assert (done.error, home.ipv4.entries, home.open) == (None, {}, {OPEN})
+
+
+def test_who_may_not_read_the_records_is_told_what_was_not_looked_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.present(WEB4, WEB)
+    monkeypatch.setattr("os.access", lambda *arguments: False)
+
+    def refuse(store: Store) -> Any:
+        raise GatewayError(f"{home.path / FILE} cannot be read: Permission denied")
+
+    monkeypatch.setattr(Store, "_read", refuse)
+    monkeypatch.setattr(Store, "_signature", lambda store: ())
+    gone = home.absent()
+    assert (gone.error, home.ipv4.entries, home.open) == (None, {}, {OPEN})
+    assert ["Permission denied" in warning and "for IPv6 was not looked for" in warning and "become" in warning for warning in gone.warnings] == [True]
+
+
+def test_check_mode_tells_of_a_list_that_cannot_be_read(home: Home) -> None:
+    home.present(WEB4, WEB)
+    home.ipv4.list = lambda: _raise(GatewayError("no list"))  # type: ignore[method-assign]
+    assert home.absent(check_mode=True).error == "no list; everything else would be removed"
+    assert home.open == {OPEN}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_the_router_never_let_go_of_counts_as_put_back(home: Home, method: str) -> None:
+    # Both are spoken; what was made by the second one is put back by that one.
+    refused = {"pcp": lambda request: Answer(8, 1000, 30) if request[4:8] != bytes(4) else None, "upnp": lambda request: Answer(2, 1000, 30)}
+    home.pcp.override = refused["upnp"] if method == "upnp" else lambda request: None
+    assert [row["method"] for row in home.present(WEB).data["mappings"]] == [method]
+    _moved(home)
+    home.pcp.override = refused[method]
+    home.upnp.faults = {"AddPinhole": 701, "DeletePinhole": 606}
+    failed = home.present(WEB)
+    assert failed.error is not None
+    assert "Not everything" not in failed.error
+    assert failed.changed is False
+    assert [(row["internal_client"], row["method"], row["abandoned"]) for row in home.records()] == [(EARLIER, method, False)]
+
+
+def test_info_asks_both_families_at_once(home: Home) -> None:
+    home.present(WEB4, WEB)
+    both = threading.Barrier(2)
+
+    def opener(selection: Selection) -> Gateway:
+        # Who is asked only after the other one breaks this.
+        both.wait(5)
+        return home.opener(selection)
+
+    info = run_info(home.selection(), opener)
+    assert [row["family"] for row in info.data["mappings"]] == [IPV4, IPV6]
+
+
+class RefusingSocket:
+    """What a host's own firewall may do to a search."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused = refused
+        self.sent: list[str] = []
+
+    def sendto(self, data: bytes, address: tuple[Any, ...]) -> None:
+        if address[0].partition("%")[0] in self.refused:
+            raise PermissionError(1, "Operation not permitted")
+        self.sent.append(address[0])
+
+
+@pytest.mark.parametrize(("refused", "count"), [((), 4), (("::1",), 2), ((firewall_control.GROUP,), 2)])
+def test_a_search_goes_on_where_one_way_of_asking_is_refused(refused: tuple[str, ...], count: int) -> None:
+    opened = RefusingSocket(*refused)
+    firewall_control._send(opened, LINK, ("one", "two"))  # type: ignore[arg-type]
+    assert len(opened.sent) == count
+
+
+def test_a_search_that_cannot_be_sent_at_all_says_why() -> None:
+    with pytest.raises(OSError, match="Operation not permitted"):
+        firewall_control._send(RefusingSocket("::1", firewall_control.GROUP), LINK, ("one", "two"))  # type: ignore[arg-type]
+
+
+def test_who_knows_no_families_does_not_take_a_pinhole_for_a_forwarding(home: Home) -> None:
+    def version() -> int:
+        return int(json.loads((home.path / "port_renewals.json").read_text())["version"])
+
+    home.present(WEB4)
+    assert version() == 1
+    home.present(WEB4, WEB)
+    # An agent from before pinholes reads version 1 only, and stops here instead of forwarding the port over IPv4.
+    assert version() == 2
+    assert {kept.family for kept in Keeping.load(StateDir(str(home.path))).mappings} == {IPV4, IPV6}
+    home.present(WEB4)
+    assert version() == 1
+
+
+def test_the_error_of_one_family_is_not_that_of_the_other(home: Home) -> None:
+    home.pcp.on = False
+    home.upnp.allowed = "0"
+    blocked = home.present(WEB4, WEB)
+    assert "InboundPinholeAllowed 0" in (blocked.error or "")
+    home.upnp.faults = {"GetFirewallStatus": 501}
+    silent = home.present(WEB4, WEB)
+    home.upnp.faults, home.upnp.allowed, home.ipv4.wan = {}, "1", "192.168.9.9"
+    private = home.present(WEB4, WEB)
+    for result, concerned in ((blocked, 1), (silent, 1), (private, 0)):
+        rows = result.data["mappings"]
+        assert states(result) == ["error", "error"]
+        assert rows[concerned]["error"] == result.error
+        assert f"not looked at, since what is wanted over {('IPv4', 'IPv6')[concerned]} cannot be had" in rows[1 - concerned]["error"]

@@ -184,3 +184,14 @@ def test_those_who_write_still_leave_it_to_upnp(house: House) -> None:
     refused = house.present()
     assert refused.error == "nobody speaks UPnP"
     assert house.router.mappings == {}
+
+
+def test_a_record_of_a_port_that_leads_elsewhere_by_now_is_nothing_to_warn_of(house: House) -> None:
+    assert [row["method"] for row in house.present().data["mappings"]] == ["pcp"]
+    house.upnp.entries = {SHOWN.key: Entry("tcp", 80, "192.168.1.9", 80, "camera")}
+    gone = run(Request("absent"), Selection(state_dir=str(house.path)), False)
+    assert (gone.changed, gone.error, gone.warnings) == (False, None, [])
+    # Where nobody says so, it may be open.
+    house.upnp.entries = {}
+    told = run(Request("absent"), Selection("upnp", state_dir=str(house.path)), False)
+    assert ["tcp port 80 to 192.168.1.10 (web) was made by pcp" in warning for warning in told.warnings] == [True]
