@@ -137,18 +137,17 @@ def _prepare(opened: socket.socket, link: Link6, local: bool) -> None:
 
 def _send(opened: socket.socket, link: Link6, targets: tuple[str, ...]) -> None:
     # To the router itself first: its answer passes stateful firewalls of this host, the answer to a multicast does not.
-    refused: OSError | None = None
-    sent = False
-    for address in (link.gateway or "", f"{GROUP}%{link.interface}"):
+    refused: list[OSError] = []
+    addresses = (link.gateway or "", f"{GROUP}%{link.interface}")
+    for address in addresses:
         for target in targets:
             try:
                 opened.sendto(search_message(target, f"[{address.partition('%')[0]}]"), socket_address(address, PORT))
-                sent = True
             except OSError as error:
                 # A host's own firewall may refuse the one and allow the other.
-                refused = error
-    if refused is not None and not sent:
-        raise refused
+                refused.append(error)
+    if len(refused) == len(addresses) * len(targets):
+        raise refused[0]
 
 
 def _location(text: str) -> http_client.Url:
