@@ -59,8 +59,15 @@ def run(request: Request, selection: Selection, check_mode: bool, opener: Opener
     """Do it, or say what would be done."""
     result = Result(
         data={
-            **{"available": False, "reason": "", "incomplete": "", "gateway": None, "mappings": [], "unmatched": []},
-            **{"former": [], "cut": False, "remembered": None},
+            "available": False,
+            "reason": "",
+            "incomplete": "",
+            "gateway": None,
+            "mappings": [],
+            "unmatched": [],
+            "former": [],
+            "cut": False,
+            "remembered": None,
         }
     )
     try:
