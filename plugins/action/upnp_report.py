@@ -43,8 +43,7 @@ class ActionModule(ActionBase):
         _validation, arguments = self.validate_argument_spec(argument_spec=_ARGUMENTS)
         host = (task_vars or {}).get("inventory_hostname", "host")
         before = arguments["before"]
-        known = before.get("gateway") or {}
-        wan = arguments["wan_address"] or known.get("wan_address") or (before.get("remembered") or {}).get("wan_address") or ""
+        wan, doubt = _lockdown.outside_address(arguments["wan_address"], before)
         result.update(changed=False)
         if arguments["state"] == "planned":
             ports = _lockdown.former_ports(
@@ -82,6 +81,7 @@ class ActionModule(ActionBase):
             vantages=_proof.judge_vantages(arguments["vantages"], arguments["interfaces"], wan or None, host),
             forwarded=arguments["forwarded"],
             pending=bool(pending),
+            wan_doubt=doubt,
         )
         report = _lockdown.build_report(host, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), seen)
         block = _lockdown.render_block(report, texts)

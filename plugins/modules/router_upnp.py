@@ -81,6 +81,7 @@ options:
   end_connections:
     description:
       - With O(state=disabled), also end the connections that came in through the rules that are there. They go on otherwise. This needs C(conntrack).
+        What could not be ended is made up for in a later run.
     type: bool
     default: false
   state_dir:
@@ -151,6 +152,11 @@ chains:
   type: list
   elements: str
   sample: ["inet filter miniupnpd", "inet filter prerouting_miniupnpd", "inet filter postrouting_miniupnpd"]
+chains_seen:
+  description: Whether such chains are there, or were there when this module first disabled the daemon. If not, that no rule is left says nothing.
+  returned: success
+  type: bool
+  sample: true
 rules:
   description: The rules that were in them before.
   returned: success
@@ -255,7 +261,7 @@ leases_left:
   type: int
   sample: 0
 other_chains:
-  description: Chains that are not named in O(chains), but look like a UPnP daemon's and hold rules.
+  description: Chains that hold rules and look like a UPnP daemon's, but are not named in O(chains) or are base chains, which are never emptied.
   returned: success
   type: list
   elements: str
@@ -340,7 +346,8 @@ def main():
         module.fail_json(msg=str(error))
     for warning in result.warnings:
         module.warn(warning)
-    module.exit_json(changed=result.plan.changed, driver=driver, diff=result.plan.diff(), **result.data)
+    # Connections that an earlier run could not end may be all that was left to do.
+    module.exit_json(changed=result.plan.changed or bool(result.data["connections_ended"]), driver=driver, diff=result.plan.diff(), **result.data)
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ unmatched:
   elements: dict
   sample: []
 former:
-  description: Every mapping that was ever seen, until it is forgotten, at most 256.
+  description: Every mapping that was ever seen, until it is forgotten, at most 1024.
   returned: always
   type: list
   elements: dict
@@ -228,6 +228,11 @@ former:
       type: str
       returned: success
       sample: "2026-01-31T12:00:00Z"
+cut:
+  description: Whether RV(former) lacks mappings, because there were too many or a list could not be read to its end. It stays so until they are forgotten.
+  returned: always
+  type: bool
+  sample: false
 remembered:
   description: The router when it last let its mappings be listed. V(null) if it never did.
   returned: always

@@ -95,7 +95,7 @@ options:
     default: []
   wan_address:
     description:
-      - The home's address on the Internet. If empty, what the router says, or last said.
+      - The home's address on the Internet. If empty, what the router says, or last said, unless that is no address on the Internet.
     type: str
     default: ""
   language:

@@ -146,7 +146,7 @@ soap:
           returned: success
           sample: ""
         soap:
-          description: V(answered), V(refused), or empty if nothing was there to ask.
+          description: V(answered), V(refused), or empty if nothing was there to ask or nothing usable came back.
           type: str
           returned: success
           sample: ""

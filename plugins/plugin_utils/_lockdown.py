@@ -16,11 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..module_utils._address._classify import address_class, is_publishable
 from ._texts import Texts, load_data
 
 SCHEMA = 1
 OK, WARN, FAIL, UNTESTED = "ok", "warn", "fail", "untested"
 DISABLED, GUARDED = "disabled", "guarded"
+#: What may be wrong with the address that vantages look at.
+REMEMBERED, NOT_PUBLIC = "address_remembered", "address_not_public"
 
 #: How many mappings and ports of one kind the block names.
 _SHOWN = 8
@@ -39,6 +42,7 @@ CHECKS = (
     "daemon_off",
     "rules_gone",
     "ports_closed",
+    "pinholes_gone",
     *_OUTSIDE.values(),
     "host_blocked",
 )
@@ -60,6 +64,7 @@ class Seen:
         vantages: as L(_proof.judge_vantages) returns them.
         forwarded: ports that are forwarded by other means, C({protocol, external_port}).
         pending: whether this is check mode and a run would change something.
+        wan_doubt: as L(outside_address) returns it.
     """
 
     mode: str
@@ -74,12 +79,13 @@ class Seen:
     vantages: Sequence[Mapping[str, Any]] = ()
     forwarded: Sequence[Mapping[str, Any]] = ()
     pending: bool = False
+    wan_doubt: str = ""
 
     @property
     def rules_gone(self) -> bool:
         """Whether the router's own rules were read, and none is left."""
         router = self.router
-        return bool(router and router.get("chains") is not None and not router.get("rules_left") and not router.get("other_chains"))
+        return bool(router and (router.get("chains") or router.get("chains_seen")) and not router.get("rules_left") and not router.get("other_chains"))
 
     @property
     def daemon_off(self) -> bool:
@@ -138,6 +144,20 @@ def locations(before: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
+def outside_address(given: str, before: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the address at which a vantage has to look, and what may be wrong with it.
+
+    Behind another router, or the provider's, the router's address is another host's where the vantage is, or nobody's.
+    """
+    known = (before.get("gateway") or {}).get("wan_address") or ""
+    told = known or (before.get("remembered") or {}).get("wan_address") or ""
+    if given or not told:
+        return given, ""
+    if not is_publishable(told):
+        return "", NOT_PUBLIC
+    return told, "" if known else REMEMBERED
+
+
 def outside_targets(ports: Sequence[Mapping[str, Any]], address: str) -> list[dict[str, Any]]:
     """Return what a vantage has to probe."""
     return _targets([(address, str(row["protocol"]), int(row["external_port"])) for row in ports] if address else [])
@@ -145,14 +165,19 @@ def outside_targets(ports: Sequence[Mapping[str, Any]], address: str) -> list[di
 
 def inside_targets(ports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return what this host has to probe to see whether something listens behind a mapping; over UDP nothing can be seen."""
-    rows = [(str(row["internal_client"]), "tcp", int(row["internal_port"])) for row in ports if row["protocol"] == "tcp" and row["internal_client"]]
+    rows = [(str(row["internal_client"]), "tcp", int(row["internal_port"])) for row in ports if row["protocol"] == "tcp" and _in_a_lan(row["internal_client"])]
     return _targets(rows)
+
+
+def _in_a_lan(client: Any) -> bool:
+    """Whether a client can be a host of the home. Lists also hold names, broadcast addresses, loopback and hosts on the Internet: nobody is asked there."""
+    return ":" not in str(client) and address_class(str(client)) in ("private", "shared_cgn", "link_local", "documentation")
 
 
 def _targets(rows: Iterable[tuple[str, str, int]]) -> list[dict[str, Any]]:
     grouped: dict[tuple[str, str], set[int]] = {}
     for host, protocol, port in rows:
-        if 1 <= port <= 65535:
+        if 1 <= port <= 65535 and protocol in ("tcp", "udp"):
             grouped.setdefault((host, protocol), set()).add(port)
     return [
         {"host": host, "protocol": protocol, "ports": ",".join(str(port) for port in sorted(ports)), "families": ["ipv4"]}
@@ -186,8 +211,15 @@ def _disabled(seen: Seen) -> Iterable[dict[str, Any]]:
     else:
         # A table that nobody shows any more need not be empty: the rules may be in force.
         yield check("table_empty", UNTESTED, "cannot_be_listed", why=seen.after.get("reason", ""))
+    if not seen.rules_gone:
+        # Nobody lists pinholes, and no port of another host is looked at over IPv6.
+        yield check("pinholes_gone", UNTESTED, "pinholes_unlisted")
     if seen.router:
-        yield check("daemon_off", OK if seen.daemon_off else FAIL, "stopped" if seen.daemon_off else "running", daemon=seen.router.get("daemon"))
+        daemon = seen.router.get("daemon") or {}
+        if seen.daemon_off and daemon.get("enabled", False) is not False:
+            yield check("daemon_off", UNTESTED, "next_boot_unknown", daemon=daemon)
+        else:
+            yield check("daemon_off", OK if seen.daemon_off else FAIL, "stopped" if seen.daemon_off else "running", daemon=daemon)
         yield _rules_gone(seen)
 
 
@@ -209,6 +241,8 @@ def _rules_gone(seen: Seen) -> dict[str, Any]:
         return check("rules_gone", FAIL, "rules_left", rules=list(router["rules_left"]))
     if router.get("other_chains"):
         return check("rules_gone", UNTESTED, "other_chains", chains=list(router["other_chains"]))
+    if not router.get("chains") and not router.get("chains_seen"):
+        return check("rules_gone", UNTESTED, "chains_never_seen")
     return check("rules_gone", OK, "empty" if router.get("chains") else "no_chains", chains=list(router.get("chains") or ()))
 
 
@@ -232,8 +266,13 @@ def _guarded(seen: Seen) -> Iterable[dict[str, Any]]:
 
 def _ports_closed(seen: Seen) -> dict[str, Any]:
     ports = former_ports(seen.before.get("former") or (), seen.after.get("mappings") or (), seen.router.get("mappings") or (), seen.forwarded, seen.mode)
+    if seen.mode == GUARDED and (not seen.after.get("available") or seen.after.get("incomplete")):
+        # What is mapped now may be open, and what that is nobody told.
+        return check("ports_closed", UNTESTED, "list_incomplete" if seen.after.get("available") else "cannot_be_listed", ports=[])
     if not ports:
-        return check("ports_closed", OK if seen.before.get("available") or seen.router else UNTESTED, "no_ports", ports=[])
+        if seen.before.get("cut") and not seen.rules_gone:
+            return check("ports_closed", UNTESTED, "list_incomplete", ports=[])
+        return check("ports_closed", OK if seen.before.get("available") or seen.rules_gone else UNTESTED, "no_ports", ports=[])
     valid = {vantage["host"] for vantage in seen.vantages if vantage.get("valid")}
     reachable = {host for host in valid if _reachable(seen.outside.get(host) or {})}
     listening = {(str(row["host"]), int(row["port"])) for row in seen.inside if row.get("protocol") == "tcp" and row.get("state") == "open"}
@@ -248,14 +287,23 @@ def _ports_closed(seen: Seen) -> dict[str, Any]:
         answers = (port["internal_client"], port["internal_port"]) in listening
         verdicts = [(*_port(str(row["state"]), port["protocol"], answers, host in reachable, seen.rules_gone), host, row["state"]) for host, row in seen_rows]
         if not verdicts:
-            verdicts = [(UNTESTED, "all_ports" if not port["external_port"] else "not_probed" if valid else "no_vantage", "", "")]
+            verdicts = [(UNTESTED, "all_ports" if not port["external_port"] else _unprobed(seen, bool(valid)), "", "")]
+        if seen.wan_doubt == REMEMBERED and not seen.rules_gone:
+            verdicts = [(UNTESTED, REMEMBERED, *one[2:]) if one[0] == OK else one for one in verdicts]
         worst = min(verdicts, key=lambda one: (FAIL, OK, UNTESTED).index(one[0]))
         rows.append({**port, "state": worst[0], "reason": worst[1], "vantage": worst[2], "probe": worst[3], "listening": answers})
     for state in (FAIL, UNTESTED):
         bad = [row for row in rows if row["state"] == state]
         if bad:
             return check("ports_closed", state, bad[0]["reason"], ports=rows)
+    if seen.before.get("cut") and not seen.rules_gone:
+        return check("ports_closed", UNTESTED, "list_incomplete", ports=rows)
     return check("ports_closed", OK, "closed", ports=rows)
+
+
+def _unprobed(seen: Seen, vantage: bool) -> str:
+    """Say why nobody looked."""
+    return "no_vantage" if not vantage else NOT_PUBLIC if seen.wan_doubt == NOT_PUBLIC else "not_probed"
 
 
 def _reachable(outside: Mapping[str, Any]) -> bool:
@@ -294,9 +342,11 @@ def _outside(seen: Seen) -> Iterable[dict[str, Any]]:
         if findings:
             yield check(name, FAIL, str(findings[0]["name"]), findings=findings)
         elif not rows:
-            yield check(name, UNTESTED, "not_probed" if valid else "no_vantage")
+            yield check(name, UNTESTED, _unprobed(seen, bool(valid)))
         elif open_questions and seen.mode == DISABLED and seen.daemon_off:
             yield check(name, OK, "daemon_off")
+        elif seen.wan_doubt == REMEMBERED and not (seen.mode == DISABLED and seen.daemon_off):
+            yield check(name, UNTESTED, REMEMBERED)
         elif set(open_questions) == {"silence_unproved"} and _answers_inside(audit, seen) and all(_reachable(seen.outside[host]) for host, _row in rows):
             # The router answers this very question in the home, and packets get to it.
             yield check(name, OK, "silent")

@@ -62,6 +62,7 @@ def _enter(address: str, port: int, state: str, paths: Sequence[str], timeout: f
             continue
         if reply.status != 200:
             continue
+        unclear = False
         for service in services:
             if service.control is None or not MAPS_PORTS.search(service.service_type):
                 continue
@@ -70,7 +71,9 @@ def _enter(address: str, port: int, state: str, paths: Sequence[str], timeout: f
             except ProtocolError:
                 return Door(address, port, state, str(url), "answered", server, http=http)
             except GatewayError:
+                # It has the service; that it does not answer now is no refusal.
+                unclear = True
                 continue
             return Door(address, port, state, str(url), "answered", server, answer.child_text("newexternalipaddress")[:60], http)
-        return Door(address, port, state, str(url), "refused" if services else "", server, http=http)
+        return Door(address, port, state, str(url), "" if unclear else "refused", server, http=http)
     return Door(address, port, state, "", "", server, http=http)

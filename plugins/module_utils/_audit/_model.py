@@ -113,7 +113,7 @@ class Door:
 
     Attributes:
         description: where a device description was read.
-        soap: C(answered), C(refused), or empty for not asked.
+        soap: C(answered), C(refused) for a description without such a service, or empty for not asked or no usable answer.
         http: of an open port, C(answered), C(other) for something else than HTTP, or C(silent); empty for not asked.
     """
 

@@ -183,6 +183,9 @@ class IgdGateway(Gateway):
             else:
                 left = self.find(entry.protocol, entry.external_port)
         if left is None:
+            if problem is not None and entry.remote_host:
+                # Asked for without its source, such a mapping is never there.
+                raise GatewayError(f"the router does not let this host ({self._source}) remove {_name(entry)} for {entry.remote_host} ({problem})") from problem
             return
         where = f"{_name(entry)} to {left.internal_client}:{left.internal_port}"
         if problem is None:

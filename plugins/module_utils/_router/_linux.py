@@ -24,7 +24,7 @@ from .._firewall.system import SEARCH_PATH, Nft, SystemProblem, run, tool
 from .._plan import Plan, compare
 from .._state import DEFAULT_DIRECTORY, StateDir, StateError
 from . import _miniupnpd as miniupnpd
-from ._miniupnpd import CHAINS, Found, RouterError, Rule
+from ._miniupnpd import CHAINS, Found, RouterError
 
 RECORD = "router_upnp.json"
 ENABLED, DISABLED, RESTORED = "enabled", "disabled", "restored"
@@ -131,14 +131,17 @@ class LinuxRouter:
         self.nft = Nft()
         self.booted = os.path.isdir("/run/systemd/system")
         self.state = StateDir(options.state_dir)
+        #: By which connections are found that came in through what is or was there, and whether they were ended.
+        self.flows: list[list[str]] = []
+        self.flows_ended = False
 
     def run(self, check_mode: bool) -> Result:
         """Bring it into the state that is asked for, or say what that would be."""
         result = Result()
         before = self._read()
-        self._refuse_nothing(before)
         record = self.state.read(RECORD)
         record = record if isinstance(record, dict) else None
+        self._refuse_nothing(before, record)
         result.plan = make_plan(self.options, before, record)
         ended: int | None = 0
         if not check_mode:
@@ -151,6 +154,7 @@ class LinuxRouter:
         result.data = {
             "daemon": after.daemon.as_data(),
             "chains": [str(chain) for chain in after.found.chains],
+            "chains_seen": bool(before.found.chains) or bool(record and record.get("chains")),
             "rules": [rule.as_data() for rule in before.found.rules],
             "rules_left": [rule.as_data() for rule in after.found.rules],
             "mappings": miniupnpd.mappings(before.found.rules),
@@ -196,7 +200,21 @@ class LinuxRouter:
 
     def _pid_of_file(self) -> int:
         text = (_text(self.options.pid_file) or "").strip() if self.options.pid_file else ""
-        return int(text) if text.isdigit() else 0
+        if not text.isdigit():
+            return 0
+        try:
+            with open(f"/proc/{text}/stat", encoding="utf-8", errors="replace") as stream:
+                name, _end, rest = stream.read().partition("(")[2].rpartition(")")
+            written = os.stat(self.options.pid_file).st_mtime
+        except OSError:
+            return 0
+        began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + int(rest.split()[19]) / os.sysconf("SC_CLK_TCK")
+        if name != self.options.process[:15] and began > written + 2:
+            raise RouterError(
+                f"{self.options.pid_file} names process {text} ({name}), which began after the file was written, so it seems to be another program by now."
+                " Remove the file if the daemon is gone; if it is the daemon and the clock was set since, restart it or name it in process. Nothing was changed"
+            )
+        return int(text)
 
     def _leases(self) -> dict[str, list[str]]:
         paths = [self.options.lease_file] if self.options.lease_file else []
@@ -205,7 +223,7 @@ class LinuxRouter:
         texts = {path: _text(path) for path in paths}
         return {path: miniupnpd.leases(text) for path, text in texts.items() if text is not None}
 
-    def _refuse_nothing(self, reading: Reading) -> None:
+    def _refuse_nothing(self, reading: Reading, record: dict[str, Any] | None) -> None:
         """Refuse a host where nothing that was named is found: all of it would count as gone."""
         daemon = reading.daemon
         if self.options.state == DISABLED and daemon.running and not reading.found.chains:
@@ -215,13 +233,15 @@ class LinuxRouter:
                 f"{' in table ' + self.options.table if self.options.table else ''}, so whether its rules are gone could not be told; give the names in chains"
                 f" (chains that look like a UPnP daemon's: {others}). Nothing was changed"
             )
-        if not daemon.unit and not daemon.running and not reading.found.chains:
+        if record is None and self.options.state != RESTORED and not daemon.unit and not daemon.running and not reading.found.chains:
             raise RouterError(
                 f"this host has neither a unit {self.options.unit or '(none named)'} nor a process {self.options.process}, nor a chain"
                 f" {', '.join(self.options.chains)}: it is not the router, or its names are others; see unit, process and chains. Nothing was changed"
             )
-        if self.options.state != DISABLED and not daemon.unit and not daemon.running and not self.options.start_command:
-            raise RouterError(f"systemd has no unit {self.options.unit or '(none named)'}; name the unit, or give start_command. Nothing was changed")
+        start = self.options.state == ENABLED or (self.options.state == RESTORED and bool(record and record.get("running")))
+        if start and not daemon.unit and not daemon.running and not self.options.start_command:
+            gone = f"; if it was uninstalled, there is nothing to restore: remove {self.state.file(RECORD)}" if self.options.state == RESTORED else ""
+            raise RouterError(f"systemd has no unit {self.options.unit or '(none named)'}; name the unit, or give start_command{gone}. Nothing was changed")
 
     def _refuse_untrue(self, after: Reading) -> None:
         if after.daemon.running:
@@ -237,7 +257,7 @@ class LinuxRouter:
             result.warnings.append(f"{len(after.found.rules)} rules of {self.options.process} are in force: what they forward is open from the Internet")
         if after.found.others:
             names = ", ".join(str(chain) for chain in after.found.others)
-            result.warnings.append(f"these chains look like a UPnP daemon's and hold rules, but are not named in chains: {names}")
+            result.warnings.append(f"these chains look like a UPnP daemon's and hold rules, but are base chains, or not named in chains: {names}")
         if after.daemon.enabled is None:
             result.warnings.append(f"whether {self.options.process} starts at the next boot is not decided by a unit that can be disabled; see to it yourself")
 
@@ -250,8 +270,15 @@ class LinuxRouter:
             if record is None and plan.changed:
                 # One that is enabled and has died is meant to run, and would at the next boot.
                 enabled = bool(before.daemon.enabled)
-                self.state.write(RECORD, {"enabled": enabled, "running": before.daemon.running or enabled})
+                record = {"enabled": enabled, "running": before.daemon.running or enabled, "chains": bool(before.found.chains)}
+            flows = [list(one) for one in (record or {}).get("flows", ())]
+            self.flows = flows + [one for one in miniupnpd.flow_filters(before.found.rules) if one not in flows]
+            if record is not None and plan.changed:
+                record = {**record, "chains": bool(record.get("chains") or before.found.chains), "flows": self.flows}
+                self.state.write(RECORD, record)
             yield
+            if record is not None and self.flows and self.flows_ended:
+                self.state.write(RECORD, {**record, "flows": []})
             return
         yield
         if record is not None:
@@ -281,7 +308,7 @@ class LinuxRouter:
             if answer.returncode != 0:
                 raise RouterError(f"nft could not empty the chains {', '.join(str(chain) for chain in flush)}: {answer.stderr.strip()}")
         if self.options.end_connections and self.options.state == DISABLED:
-            ended = self._end_connections(before.found.rules, result)
+            ended = self._end_connections(result)
         return ended
 
     def _systemctl(self, verb: str, unit: str, *environment: str) -> None:
@@ -311,11 +338,15 @@ class LinuxRouter:
 
     def _empty(self, path: str) -> None:
         """Empty the lease file and keep whose it is: the daemon does not make a new one everywhere."""
-        found = os.stat(path)
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            # The unit took it along, as one with a directory of its own below /run does.
+            return
         replace_file(path, b"", found.st_mode & 0o7777)
         os.chown(path, found.st_uid, found.st_gid)
 
-    def _end_connections(self, rules: Sequence[Rule], result: Result) -> int | None:
+    def _end_connections(self, result: Result) -> int | None:
         conntrack = shutil.which("conntrack", path=SEARCH_PATH)
         if conntrack is None:
             result.warnings.append(
@@ -323,10 +354,11 @@ class LinuxRouter:
             )
             return None
         ended = 0
-        for one in miniupnpd.flow_filters(rules):
+        for one in self.flows:
             # It ends with 1 where there is none.
             answer = run([conntrack, "-D", *one])
             ended += len(answer.stdout.splitlines())
+        self.flows_ended = True
         return ended
 
 

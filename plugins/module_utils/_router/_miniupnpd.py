@@ -130,7 +130,7 @@ def find(listing: Mapping[str, Any], names: Sequence[str], table: str = "") -> F
                     chains[chain] = None
             elif kind == "rule" and chain in chains:
                 rules.append(read_rule(chain, value))
-            elif kind == "rule" and not asked and _LOOKS_LIKE_UPNP.search(chain.name):
+            elif kind == "rule" and (asked or _LOOKS_LIKE_UPNP.search(chain.name)):
                 others[chain] = others.get(chain, 0) + 1
     return Found(tuple(chains), tuple(rules), tuple(others))
 

@@ -19,7 +19,7 @@ from .._portmap._planning import OURS, Host, owner_of
 #: What becomes of a mapping.
 OURS_STAYS, DECLARED, CONSENTED, NOT_CONSENTED = "ours", "declared", "consented", "not_consented"
 #: How many former mappings are remembered.
-MAX_FORMER = 256
+MAX_FORMER = 1024
 
 _WHOLE = ("protocol", "external_port", "internal_client")
 

@@ -22,7 +22,7 @@ from .._portmap._model import Gateway
 from .._portmap._planning import Host
 from .._portmap._service import Opener, Selection, gateway_data, open_gateway
 from .._state import StateDir, StateError
-from ._judge import CONSENTED, Judged, check, judge, merge_former, unmatched
+from ._judge import CONSENTED, MAX_FORMER, Judged, check, judge, merge_former, unmatched
 
 RECORD = "upnp.json"
 _LOCK_TIMEOUT = 60.0
@@ -58,7 +58,17 @@ class Result:
 def run(request: Request, selection: Selection, check_mode: bool, opener: Opener = open_gateway) -> Result:
     """Do it, or say what would be done."""
     result = Result(
-        data={"available": False, "reason": "", "gateway": None, "mappings": [], "unmatched": [], "former": [], "remembered": None, "incomplete": ""}
+        data={
+            "available": False,
+            "reason": "",
+            "incomplete": "",
+            "gateway": None,
+            "mappings": [],
+            "unmatched": [],
+            "former": [],
+            "cut": False,
+            "remembered": None,
+        }
     )
     try:
         state = StateDir(selection.state_dir or "")
@@ -89,6 +99,7 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
     record = state.read(RECORD)
     record = record if isinstance(record, dict) else {}
     data["former"], data["remembered"] = list(record.get("former") or ()), record.get("gateway")
+    data["cut"] = bool(record.get("cut"))
     try:
         gateway = opener(selection)
         data["gateway"] = gateway_data(gateway)
@@ -109,6 +120,8 @@ def _run(request: Request, selection: Selection, check_mode: bool, opener: Opene
     data["unmatched"] = [dict(request.remove[number]) for number in unmatched(rows, request.remove)]
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     data["former"] = merge_former(data["former"], rows, now)
+    # Ports that nobody remembers cannot be shown closed, in no later run either.
+    data["cut"] = data["cut"] or bool(data["incomplete"]) or len(data["former"]) >= MAX_FORMER
     data["remembered"] = {key: data["gateway"][key] or (record.get("gateway") or {}).get(key) for key in _REMEMBERED}
     if not check_mode:
         _remember(state, data, result)
@@ -135,7 +148,7 @@ def _carry_out(gateway: Gateway, row: Judged, check_mode: bool) -> tuple[str, st
         there = gateway.find(*row.entry.key)
         if there is not None and (there.internal_client, there.internal_port) != (row.entry.internal_client, row.entry.internal_port):
             return "present", f"it leads to {there.internal_client}:{there.internal_port} by now, which nobody named"
-        if there is not None:
+        if there is not None or row.entry.remote_host:
             gateway.delete(row.entry)
     except PortmapError as error:
         return "refused", _text(error)
@@ -145,7 +158,7 @@ def _carry_out(gateway: Gateway, row: Judged, check_mode: bool) -> tuple[str, st
 def _remember(state: StateDir, data: dict[str, Any], result: Result) -> None:
     try:
         with state.lock(_LOCK_TIMEOUT):
-            state.write(RECORD, {"former": data["former"], "gateway": data["remembered"]})
+            state.write(RECORD, {"former": data["former"], "gateway": data["remembered"], "cut": data["cut"]})
     except (StateError, OSError) as error:
         result.warnings.append(f"what the router maps cannot be remembered, so a later run cannot tell whether these ports were closed: {error}")
 

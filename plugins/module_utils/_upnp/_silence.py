@@ -73,6 +73,10 @@ def judge(
 ) -> dict[str, Any]:
     """Return the four answers, each with a state: C(answered), C(refused), C(silent) or C(untested), and why it is untested."""
     gateways = [device for device in devices if device.igd]
+    router = [device for device in devices if device.default_gateway]
+    if ssdp == ANSWERED and router and all(device.device_type and not device.igd for device in router):
+        # It answers as another device, such as a media server.
+        ssdp = SILENT
     return {
         "ssdp": {
             **_state(ANSWERED if gateways else ssdp, reached),
@@ -103,7 +107,10 @@ def _soap(doors: Sequence[Door], ports: Sequence[int], reached: bool) -> dict[st
         return {"state": "untested", "reason": "no_gateway"}
     if not known:
         return {"state": "untested", "reason": "location_unknown"}
-    if all(door.state in _SHUT or (door.state == "open" and door.soap != ANSWERED) for door in known):
+    # A daemon that hangs takes connections, and one that is busy may not answer what it describes.
+    if any(door.state == "open" and (door.http not in ("answered", "other") or (door.description and door.soap != REFUSED)) for door in known):
+        return {"state": "untested", "reason": "no_answer"}
+    if all(door.state in (*_SHUT, "open") for door in known):
         return {"state": REFUSED, "reason": ""}
     if all(door.state in (*_SHUT, "open", "filtered") for door in known):
         return {"state": SILENT, "reason": ""} if reached else {"state": "untested", "reason": "silence_unproved"}

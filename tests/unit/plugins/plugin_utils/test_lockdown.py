@@ -75,9 +75,10 @@ def states(what: Seen) -> dict[str, str]:
 
 
 def test_all_is_well_without_a_driver():
-    """But for the list, which nobody shows any more."""
+    """But for the list, which nobody shows any more, and the pinholes, which nobody ever lists."""
     found = states(seen())
     assert found.pop("table_empty") == UNTESTED
+    assert found.pop("pinholes_gone") == UNTESTED
     assert set(found.values()) == {OK}
     assert list(found) == [name for name in CHECKS if name in found]
 
@@ -109,6 +110,9 @@ PORTS = [
     # the rules stay: neither silence nor refusal is worth anything
     ("rules stay", "filtered", "udp", False, True, {**ROUTER, "rules_left": [RULE]}, UNTESTED, "udp_is_silent"),
     ("other chains", "closed", "tcp", False, True, {**ROUTER, "other_chains": ["inet x upnp"]}, UNTESTED, "refused_by_whom"),
+    # where its rules would be nobody knows
+    ("chains never seen", "filtered", "udp", False, True, {**ROUTER, "chains": []}, UNTESTED, "udp_is_silent"),
+    ("chains seen once", "filtered", "udp", False, True, {**ROUTER, "chains": [], "chains_seen": True}, OK, "silent_and_rules_gone"),
 ]
 
 
@@ -141,6 +145,64 @@ def test_ports_nobody_looked_at():
     # Nothing known is not nothing open.
     assert ports(seen(before={"available": False, "former": []})) == (UNTESTED, "no_ports")
     assert ports(seen(before={"available": True, "former": []})) == (OK, "no_ports")
+    assert ports(seen(before={"available": False, "former": []}, router=ROUTER)) == (OK, "no_ports")
+    assert ports(seen(before={"available": False, "former": []}, router={**ROUTER, "rules_left": [RULE]})) == (UNTESTED, "no_ports")
+    assert ports(seen(wan_doubt="address_not_public", probes={})) == (UNTESTED, "address_not_public")
+
+
+def test_ports_that_nobody_remembers():
+    """A list that was cut off, or had too much in it."""
+    cut = {"available": True, "former": [MAPPING], "cut": True}
+    assert ports(seen(before=cut)) == (UNTESTED, "list_incomplete")
+    assert ports(seen(before={**cut, "former": []})) == (UNTESTED, "list_incomplete")
+    assert ports(seen(before=cut, probes={"vps1": [probe("open")]})) == (FAIL, "open")
+    # No rule is left for any port.
+    assert ports(seen(before=cut, router=ROUTER)) == (OK, "closed")
+    assert ports(seen(before={**cut, "former": []}, router=ROUTER)) == (OK, "no_ports")
+
+
+@pytest.mark.parametrize(
+    ("found", "router", "port", "ssdp"),
+    [
+        ("filtered", {}, (UNTESTED, "address_remembered"), UNTESTED),
+        ("open", {}, (FAIL, "open"), UNTESTED),
+        # The rules and the daemon of the router itself were seen.
+        ("filtered", ROUTER, (OK, "closed"), OK),
+        ("filtered", {**ROUTER, "rules_left": [RULE]}, (UNTESTED, "address_remembered"), OK),
+    ],
+)
+def test_an_address_that_the_router_told_in_an_earlier_run(found, router, port, ssdp):
+    what = seen(wan_doubt="address_remembered", probes={"vps1": [probe(found)]}, router=router)
+    assert ports(what) == port
+    assert states(what)["ssdp_outside"] == ssdp
+    finding = seen(wan_doubt="address_remembered", outside=outside(A1="finding"), router=router)
+    assert states(finding)["ssdp_outside"] == FAIL
+
+
+@pytest.mark.parametrize(
+    ("given", "now", "earlier", "found"),
+    [
+        ("", "8.8.8.8", "8.8.4.4", ("8.8.8.8", "")),
+        ("", None, "8.8.4.4", ("8.8.4.4", "address_remembered")),
+        ("", "", None, ("", "")),
+        # behind another router, the provider's, or nothing at all
+        ("", "192.168.1.2", "8.8.4.4", ("", "address_not_public")),
+        ("", "10.1.2.3", None, ("", "address_not_public")),
+        ("", "100.64.7.7", None, ("", "address_not_public")),
+        ("", "169.254.1.1", None, ("", "address_not_public")),
+        ("", "127.0.0.1", None, ("", "address_not_public")),
+        ("", "0.0.0.0", None, ("", "address_not_public")),
+        ("", None, "192.168.1.2", ("", "address_not_public")),
+        ("", "router.example", None, ("", "address_not_public")),
+        # who says it knows it
+        ("203.0.113.7", "192.168.1.2", None, ("203.0.113.7", "")),
+        ("203.0.113.7", None, "8.8.4.4", ("203.0.113.7", "")),
+    ],
+)
+def test_where_to_look_from_outside(given, now, earlier, found):
+    assert _lockdown.outside_address(given, {"gateway": {"wan_address": now}, "remembered": {"wan_address": earlier}}) == found
+    if now is None and earlier is None:
+        assert _lockdown.outside_address(given, {"gateway": None, "remembered": None}) == found
 
 
 def test_one_port_that_is_open_outweighs_all_others():
@@ -201,9 +263,40 @@ def test_the_table(after, router, state, reason):
 def test_the_routers_own_rules():
     assert states(seen(router={**ROUTER, "rules_left": [RULE]}))["rules_gone"] == FAIL
     assert states(seen(router={**ROUTER, "other_chains": ["inet x upnp"]}))["rules_gone"] == UNTESTED
-    assert states(seen(router={**ROUTER, "chains": []}))["rules_gone"] == OK
+    assert states(seen(router={**ROUTER, "chains": []}))["rules_gone"] == UNTESTED
+    assert states(seen(router={**ROUTER, "chains": [], "chains_seen": True}))["rules_gone"] == OK
     assert states(seen(router={**ROUTER, "daemon": {"running": True}}))["daemon_off"] == FAIL
     assert {"rules_gone", "daemon_off"} & set(states(seen())) == set()
+
+
+@pytest.mark.parametrize(
+    ("daemon", "state", "reason"),
+    [
+        ({"running": True, "enabled": False}, FAIL, "running"),
+        ({"running": False, "enabled": False}, OK, "stopped"),
+        # stopped, but back after a power cut, or nobody can tell
+        ({"running": False, "enabled": True}, UNTESTED, "next_boot_unknown"),
+        ({"running": False, "enabled": None}, UNTESTED, "next_boot_unknown"),
+    ],
+)
+def test_the_next_boot(daemon, state, reason):
+    check = next(row for row in judge(seen(router={**ROUTER, "daemon": daemon})) if row["id"] == "daemon_off")
+    assert (check["state"], check["reason"]) == (state, reason)
+
+
+@pytest.mark.parametrize(
+    ("mode", "router", "state"),
+    [
+        ("disabled", {}, UNTESTED),
+        ("disabled", {**ROUTER, "rules_left": [RULE]}, UNTESTED),
+        ("disabled", {**ROUTER, "chains": []}, UNTESTED),
+        # They are rules of the same chains.
+        ("disabled", ROUTER, None),
+        ("guarded", {}, None),
+    ],
+)
+def test_pinholes(mode, router, state):
+    assert states(seen(mode=mode, router=router)).get("pinholes_gone") == state
 
 
 @pytest.mark.parametrize(("status", "router", "state"), [("ok", {}, OK), ("finding", ROUTER, FAIL), ("untested", {}, UNTESTED), ("untested", ROUTER, OK)])
@@ -261,6 +354,14 @@ def test_guarded_looks_at_the_ports_that_are_mapped_no_more():
     assert ports(still) == (OK, "no_ports")
 
 
+def test_guarded_without_the_list_says_nothing_of_ports():
+    """What is mapped now may be open, and nobody told what that is."""
+    for state in ("open", "filtered"):
+        probes = {"vps1": [probe(state)]}
+        assert ports(seen(mode="guarded", after={"available": False}, probes=probes)) == (UNTESTED, "cannot_be_listed")
+        assert ports(seen(mode="guarded", after={"available": True, "mappings": [], "incomplete": "cut off"}, probes=probes)) == (UNTESTED, "list_incomplete")
+
+
 def test_check_mode_says_nothing_of_what_is_not_yet_so():
     assert set(states(seen(pending=True, probes={"vps1": [probe("open")]})).values()) == {UNTESTED}
 
@@ -289,6 +390,26 @@ def test_targets():
     assert _lockdown.inside_targets(rows) == [{"host": "192.0.2.20", "protocol": "tcp", "ports": "80", "families": ["ipv4"]}]
 
 
+@pytest.mark.parametrize(
+    "client", ["8.8.8.8", "0.0.0.0", "255.255.255.255", "127.0.0.1", "224.0.0.1", "camera", "localhost", "", "fe80::1", "2001:db8::1", "192.168.1", "1"]
+)
+def test_nobody_outside_the_lan_is_asked_whether_he_listens(client):
+    assert _lockdown.inside_targets([{**MAPPING, "internal_client": client}]) == []
+
+
+@pytest.mark.parametrize("client", ["192.168.1.20", "10.0.0.20", "172.16.0.20", "100.64.0.20", "169.254.3.4"])
+def test_hosts_of_a_lan_are_asked_whether_they_listen(client):
+    assert _lockdown.inside_targets([{**MAPPING, "internal_client": client}]) == [{"host": client, "protocol": "tcp", "ports": "80", "families": ["ipv4"]}]
+
+
+@pytest.mark.parametrize("protocol", ["sctp", "TCP", "", "tcp,udp"])
+def test_odd_protocols_are_not_probed(protocol):
+    rows = [{**MAPPING, "protocol": protocol, "internal_client": "192.168.1.20"}]
+    assert _lockdown.outside_targets(rows, "8.8.8.8") == []
+    assert _lockdown.inside_targets(rows) == []
+    assert ports(seen(before={"available": True, "former": rows})) == (UNTESTED, "not_probed")
+
+
 def block(language: str, what: Seen) -> str:
     report = build_report("home1", NOW, what)
     json.dumps(report)
@@ -310,7 +431,7 @@ STILL_ON = {
 
 def test_the_answer_comes_first():
     assert block("en", seen(router=ROUTER)).splitlines()[0] == "home1: UPnP is off, and what it had opened is closed (12 checks, 04:20 UTC)"
-    assert block("en", seen()).splitlines()[0].startswith("home1: nothing shows that UPnP is still on, but 1 of 10 checks could not be made")
+    assert block("en", seen()).splitlines()[0].startswith("home1: nothing shows that UPnP is still on, but 2 of 11 checks could not be made")
     assert "UPnPは停止していて" in block("ja", seen(router=ROUTER)).splitlines()[0]
 
 
@@ -346,7 +467,9 @@ def test_what_strangers_wrote_is_shown_without_control_characters():
 @pytest.mark.parametrize("mode", ["disabled", "guarded"])
 def test_every_state_can_be_said(language, mode):
     stays = {**ROUTER, "rules_left": [RULE], "other_chains": ["x"], "connections_ended": None}
-    for changes in ({}, STILL_ON, {"pending": True}, {"vantages": []}, {"router": stays}):
+    unknown = {**ROUTER, "chains": [], "daemon": {"running": False, "enabled": None}}
+    doubts = [{"wan_doubt": "address_remembered"}, {"wan_doubt": "address_not_public", "probes": {}, "outside": {}}]
+    for changes in ({}, STILL_ON, {"pending": True}, {"vantages": []}, {"router": stays}, {"router": unknown}, *doubts):
         block(language, seen(mode=mode, **changes))
     block(language, seen(mode=mode, vantages=[{**VANTAGE, "valid": False, "reason": "same_lan"}]))
 
@@ -382,6 +505,8 @@ def reasons() -> set[str]:
             for pair in ast.walk(node):
                 if isinstance(pair, ast.Tuple) and len(pair.elts) > 1 and isinstance(pair.elts[0], ast.Name):
                     found |= words(pair.elts[1])
+        if isinstance(node, ast.FunctionDef) and node.name == "_unprobed":
+            found |= {word for one in ast.walk(node) if isinstance(one, ast.Return) and one.value for word in words(one.value)}
     for node in ast.walk(ast.parse(Path(_silence.__file__).read_text())):
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values):
@@ -392,7 +517,7 @@ def reasons() -> set[str]:
 
 def test_every_reason_and_check_has_a_text():
     texts = UpnpTexts("en")
-    found = reasons()
+    found = reasons() | {_lockdown.REMEMBERED, _lockdown.NOT_PUBLIC}
     assert {"open", "udp_is_silent", "silence_unproved", "location_unknown", "mappings_left", "no_vantage"} <= found
     assert [name for name in sorted(found) if not texts.has(f"reason.{name}")] == []
     assert [name for name in CHECKS if not texts.has(f"check.{name}")] == []

@@ -316,6 +316,14 @@ def test_an_entry_of_an_earlier_address_that_cannot_be_removed(igd: FakeIgd) -> 
         gateway.delete(replace(WEB, internal_client="192.168.1.9"))
 
 
+def test_an_entry_for_one_source_that_cannot_be_removed(igd: FakeIgd) -> None:
+    """Asked for without its source it is not there, which does not show that it is gone."""
+    gateway = igd.gateway()
+    igd.faults["DeletePortMapping"] = 606
+    with pytest.raises(GatewayError, match=r"does not let this host .* for 203\.0\.113\.9"):
+        gateway.delete(replace(WEB, internal_client="192.168.1.9", remote_host="203.0.113.9"))
+
+
 @pytest.mark.parametrize(
     "change", [{"external_port": 0}, {"external_port": 65536}, {"internal_port": 0}, {"protocol": "sctp"}, {"description": "hs:" + "x" * 60}]
 )

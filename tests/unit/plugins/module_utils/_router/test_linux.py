@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -239,6 +240,85 @@ def test_not_the_router(router):
         router.do("disabled")
 
 
+def test_a_daemon_that_was_uninstalled_afterwards(router):
+    """What it was stays on record: disabled it is, and there is nothing to restore."""
+    router.do("disabled")
+    router.chains.clear()
+    router.unit["LoadState"] = "not-found"
+    again = router.do("disabled")
+    assert not again.plan.changed
+    assert (again.data["chains"], again.data["chains_seen"], again.data["rules_left"]) == ([], True, [])
+    with pytest.raises(RouterError, match=r"if it was uninstalled, there is nothing to restore: remove .*router_upnp.json"):
+        router.do("restored")
+    router.do("restored", start_command=["rc", "start"])
+    assert not router.do("restored").plan.changed
+
+
+def test_restored_where_nothing_ever_was(router):
+    router.chains.clear()
+    router.unit["LoadState"] = "not-found"
+    assert not router.do("restored").plan.changed
+    assert router.log == []
+
+
+def test_chains_that_nobody_ever_saw(router):
+    router.chains = {}
+    router.unit.update(ActiveState="inactive")
+    assert router.do("disabled").data["chains_seen"] is False
+    assert router.do("disabled").data["chains_seen"] is False
+    router.chains = {"miniupnpd": []}
+    assert router.do("disabled").data["chains_seen"] is True
+
+
+def test_a_lease_file_that_the_unit_takes_along(router):
+    real = router.run
+
+    def run(arguments, text=None):
+        if "stop" in arguments:
+            router.leases.unlink()
+        return real(arguments, text)
+
+    linux.run = run
+    assert router.do("disabled").data["leases_left"] == 0
+    assert not router.leases.exists()
+    assert not router.do("disabled").plan.changed
+
+
+CONNTRACK = "conntrack -D -p tcp --orig-port-dst 8443 --reply-src 192.0.2.20"
+
+
+def test_connections_that_could_not_be_ended_are_ended_later(router):
+    router.conntrack = None
+    assert router.do("disabled", end_connections=True).data["connections_ended"] is None
+    router.conntrack = "conntrack"
+    router.log.clear()
+    assert router.do("disabled", check_mode=True, end_connections=True).data["connections_ended"] == 0
+    assert router.log == []
+    assert router.do("disabled", end_connections=True).data["connections_ended"] == 1
+    assert router.log == [CONNTRACK]
+    # Once.
+    router.log.clear()
+    assert router.do("disabled", end_connections=True).data["connections_ended"] == 0
+    assert router.log == []
+
+
+def test_connections_are_ended_by_the_run_after_one_that_failed(router):
+    real = router.run
+
+    def run(arguments, text=None):
+        if "-D" in arguments:
+            raise RouterError("interrupted")
+        return real(arguments, text)
+
+    linux.run = run
+    with pytest.raises(RouterError, match="interrupted"):
+        router.do("disabled", end_connections=True)
+    linux.run = real
+    router.log.clear()
+    router.do("disabled", end_connections=True)
+    assert router.log[-1] == CONNTRACK
+
+
 def test_rules_without_a_daemon(router):
     router.unit["LoadState"] = "not-found"
     done = router.do("disabled")
@@ -275,5 +355,11 @@ def test_processes_by_name_and_by_file(router, tmp_path):
             assert child.pid in list(named._pids())
             assert list(filed._pids()) == [child.pid]
             assert list(neither._pids()) == []
+            # The number was given to another program since.
+            os.utime(tmp_path / "pid", (1, 1))
+            with pytest.raises(RouterError, match=rf"names process {child.pid} \(sleep\), which began after the file was written"):
+                list(filed._pids())
+            both = linux.LinuxRouter(Options("disabled", process="sleep", pid_file=str(tmp_path / "pid")))
+            assert child.pid in list(both._pids())
         finally:
             child.kill()

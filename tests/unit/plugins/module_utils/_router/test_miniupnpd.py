@@ -98,7 +98,8 @@ def test_find():
         # empty ones are not
         ([chain("MINIUPNPD", "ip", "nat")], CHAINS, "", [], []),
         # a base chain of that name would be somebody's whole filter
-        ([chain("miniupnpd", hook="forward"), rule("miniupnpd")], CHAINS, "", [], []),
+        ([chain("miniupnpd", hook="forward"), rule("miniupnpd")], CHAINS, "", [], ["inet filter miniupnpd"]),
+        ([chain("miniupnpd", hook="forward")], CHAINS, "", [], []),
         # other families have no such chains
         ([chain("miniupnpd", "bridge")], CHAINS, "", [], []),
     ],

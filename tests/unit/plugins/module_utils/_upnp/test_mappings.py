@@ -91,7 +91,7 @@ def test_former_ones_are_kept_each_port_once():
     second = _judge.merge_former(first, _judge.judge([moved], HOST, [], []), "T2")
     assert len(second) == len(first)
     assert (second[-1]["internal_client"], second[-1]["seen"]) == ("192.0.2.30", "T2")
-    many = [replace(CAMERA, external_port=number) for number in range(1, 400)]
+    many = [replace(CAMERA, external_port=number) for number in range(1, _judge.MAX_FORMER + 9)]
     assert len(_judge.merge_former(second, _judge.judge(many, HOST, [], []), "T3")) == _judge.MAX_FORMER
 
 
@@ -178,6 +178,43 @@ def test_check_do_again_forget(tmp_path):
     assert do(router, tmp_path, forget=True).changed
     assert not do(router, tmp_path, forget=True).changed
     assert not (tmp_path / "state").exists()
+
+
+def test_a_list_that_was_cut_stays_cut(tmp_path):
+    """The ports that nobody saw are as unknown in the next run."""
+
+    class Cut(ListRouter):
+        @property
+        def incomplete(self) -> str:
+            return "it took too long"
+
+    assert not do(ListRouter(CAMERA), tmp_path).data["cut"]
+    assert do(Cut(CAMERA), tmp_path, True).data["cut"]
+    assert not do(ListRouter(CAMERA), tmp_path).data["cut"]
+    assert do(Cut(CAMERA), tmp_path).data["cut"]
+    assert do(ListRouter(CAMERA), tmp_path).data["cut"]
+    assert do(NoGatewayError("no router answered"), tmp_path).data["cut"]
+    do(ListRouter(), tmp_path, forget=True)
+    assert not do(ListRouter(CAMERA), tmp_path).data["cut"]
+
+
+def test_more_mappings_than_are_remembered(tmp_path):
+    many = [replace(CAMERA, external_port=number) for number in range(1, _judge.MAX_FORMER + 9)]
+    result = do(ListRouter(*many), tmp_path)
+    assert (result.data["cut"], len(result.data["former"])) == (True, _judge.MAX_FORMER)
+
+
+def test_a_mapping_for_one_source_is_removed_although_it_is_not_found_without(tmp_path):
+    one = replace(CAMERA, remote_host="203.0.113.9")
+
+    class Picky(ListRouter):
+        def find(self, protocol: str, external_port: int) -> Entry | None:
+            found = super().find(protocol, external_port)
+            return None if found is None or found.remote_host else found
+
+    router = Picky(one)
+    result = do(router, tmp_path, remove=[BY_PORT])
+    assert (result.data["mappings"][0]["state"], router.entries) == ("removed", [])
 
 
 def test_what_the_router_refuses_is_said_and_is_no_change(tmp_path):

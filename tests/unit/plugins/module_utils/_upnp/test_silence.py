@@ -12,6 +12,9 @@ from ansible_collections.homeserver.hardening.plugins.module_utils._upnp._silenc
 
 ROUTER = Device("192.0.2.1", "eth0", "http://192.0.2.1:5000/d.xml", igd=True)
 TELEVISION = Device("192.0.2.9", "eth0", "http://192.0.2.9:80/d.xml")
+#: The router itself, as the media server that it is as well, and as something whose description nobody could read.
+MEDIA = Device("192.0.2.1", "eth0", "http://192.0.2.1:8200/d.xml", device_type="urn:schemas-upnp-org:device:MediaServer:1", default_gateway=True)
+UNREAD = Device("192.0.2.1", "eth0", "http://192.0.2.1:5000/d.xml", default_gateway=True)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,12 @@ TELEVISION = Device("192.0.2.9", "eth0", "http://192.0.2.9:80/d.xml")
         ("refused", [ROUTER], True, "answered", ""),
         # devices that are no routers may answer
         ("refused", [TELEVISION], True, "refused", ""),
+        # nor does the router, as another device
+        ("answered", [MEDIA], True, "silent", ""),
+        ("answered", [MEDIA, TELEVISION], True, "silent", ""),
+        ("answered", [MEDIA, UNREAD], True, "answered", ""),
+        ("answered", [MEDIA, ROUTER], True, "answered", ""),
+        ("answered", [TELEVISION], True, "answered", ""),
         ("silent", [], True, "silent", ""),
         ("silent", [], False, "untested", "silence_unproved"),
         ("unsent", [], True, "untested", "not_sent"),
@@ -42,8 +51,8 @@ def test_pmp(name, sent, reached, state):
     assert judge("", [], [], {name: sent}, [], [], reached)[name]["state"] == state
 
 
-def door(state: str, port: int = 5000, soap: str = "") -> Door:
-    return Door("192.0.2.1", port, state, soap=soap)
+def door(state: str, port: int = 5000, soap: str = "", http: str = "answered", description: str = "") -> Door:
+    return Door("192.0.2.1", port, state, description, soap, http=http if state == "open" else "")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +67,15 @@ def door(state: str, port: int = 5000, soap: str = "") -> Door:
         ([door("rejected")], [5000], True, "refused", ""),
         ([door("open", soap="refused")], [5000], True, "refused", ""),
         ([door("open")], [5000], True, "refused", ""),
+        ([door("open", http="other")], [5000], True, "refused", ""),
+        ([door("open", soap="refused", description="http://192.0.2.1:5000/d.xml")], [5000], True, "refused", ""),
+        # a daemon that hangs, or is busy, is not off
+        ([door("open", http="silent")], [5000], True, "untested", "no_answer"),
+        ([door("open", http="")], [5000], True, "untested", "no_answer"),
+        ([door("closed"), door("open", 49152, http="silent")], [5000, 49152], True, "untested", "no_answer"),
+        ([door("open", description="http://192.0.2.1:5000/d.xml")], [5000], True, "untested", "no_answer"),
+        # another port than that where it was
+        ([door("closed"), door("open", 49152, http="silent")], [5000], True, "refused", ""),
         ([door("filtered")], [5000], True, "silent", ""),
         ([door("filtered")], [5000], False, "untested", "silence_unproved"),
         ([door("local_drop")], [5000], True, "untested", "not_sent"),
