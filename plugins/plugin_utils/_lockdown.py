@@ -357,6 +357,9 @@ def _outside(seen: Seen) -> Iterable[dict[str, Any]]:
 
 
 def _answers_inside(audit: str, seen: Seen) -> bool:
+    if audit == "A2" and seen.after.get("available") and (seen.after.get("gateway") or {}).get("method") == "upnp":
+        # Its list was read by SOAP a moment ago.
+        return True
     questions = {"A1": ("ssdp",), "A3": ("natpmp", "pcp")}.get(audit, ())
     return bool(questions) and all((seen.silence.get(question) or {}).get("state") == "answered" for question in questions)
 

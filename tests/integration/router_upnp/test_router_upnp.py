@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,9 @@ def home(tmp_path: Path) -> Iterator[Home]:
         (tmp_path / f"id-{one.router}").write_text(f"{uuid.uuid4().hex}\n")
         one.start_daemon(recorded=True)
         one.spawn(one.host, sys.executable, "-c", _ECHO, "8080")
+        deadline = time.monotonic() + 5
+        while ":8080 " not in one.run(one.host, "ss", "-Hltn") and time.monotonic() < deadline:
+            time.sleep(0.05)
         one.upnpc(one.host, "-e", "my server", "-a", HOST, "8080", "8443", "tcp")
         one.upnpc(one.neighbour, "-e", "camera", "-r", "80", "9999", "udp")
         assert len(one.forwards()) == 2

@@ -420,6 +420,19 @@ def block(language: str, what: Seen) -> str:
     return text
 
 
+@pytest.mark.parametrize(
+    ("after", "reachable", "state"),
+    [
+        ({"available": True, "mappings": [], "gateway": {"method": "upnp"}}, True, OK),
+        ({"available": True, "mappings": [], "gateway": {"method": "upnp"}}, False, UNTESTED),
+        ({"available": True, "mappings": [], "gateway": {"method": "pcp"}}, True, UNTESTED),
+        ({"available": False, "mappings": [], "gateway": {"method": "upnp"}}, True, UNTESTED),
+    ],
+)
+def test_silence_of_soap_outside_counts_where_the_list_was_read_by_it_inside(after, reachable, state):
+    assert states(seen(mode="guarded", after=after, outside=outside(reachable, A2="untested"), silence={}))["soap_outside"] == state
+
+
 FOREIGN = {"available": True, "former": [MAPPING], "mappings": [LISTED], "gateway": {"address": "192.0.2.1", "product": "Aterm"}}
 STILL_ON = {
     "before": FOREIGN,
