@@ -127,7 +127,8 @@ def host_of(location: str) -> str:
     """Return the host of an address, as IP addresses are written and without an interface; empty if there is none."""
     try:
         host = (urlsplit(location).hostname or "").partition("%")[0]
-        return str(ipaddress.ip_address(host)) if ":" in host else host
+        # Before Python 3.11.4, whatever stands in brackets was taken for an address.
+        return str(ipaddress.ip_address(host)) if ":" in host or "[" in location.partition("://")[2].partition("/")[0] else host
     except ValueError:
         return ""
 

@@ -195,5 +195,5 @@ def _address(data: bytes) -> str | None:
 
 
 def _address6(data: bytes) -> str | None:
-    address = ipaddress.IPv6Address(data)
-    return None if address.is_unspecified else str(address)
+    # Not is_unspecified: from Python 3.13 on that holds for IPv4's in IPv6 form, too.
+    return str(ipaddress.IPv6Address(data)) if any(data) else None

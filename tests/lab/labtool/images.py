@@ -26,7 +26,7 @@ BASE_PACKAGES = "systemd,systemd-sysv,dbus,python3,iproute2,nftables,ca-certific
 
 @dataclass(frozen=True)
 class Root:
-    """A Debian root with one Python and pytest, for unit tests."""
+    """A Debian root with one Python, pytest, and openssl for certificates, for unit tests."""
 
     suite: str
     version: str
@@ -65,7 +65,7 @@ def image_hash(suite: str) -> str:
 
 
 def root_hash(root: Root) -> str:
-    return hashlib.sha256(f"1 {root}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"3 {root}".encode()).hexdigest()[:12]
 
 
 def _stamp(suite: str, wanted: str) -> Path:
@@ -178,7 +178,7 @@ def _build_root(name: str, root: Root) -> None:
         shutil.rmtree(old)
     path.parent.mkdir(parents=True, exist_ok=True)
     say(f"root {name}: {root.suite} with Python {root.version} (about 10 s)")
-    argv = [*OWN_MOUNTS, "mmdebstrap", "--variant=minbase", "--format=directory", "--include=python3", root.suite, str(path), mirror()]
+    argv = [*OWN_MOUNTS, "mmdebstrap", "--variant=minbase", "--format=directory", "--include=python3,openssl", root.suite, str(path), mirror()]
     _watched(argv, f"root {name}", None)
     have = run(["chroot", str(path), "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
     if have != root.version:
@@ -189,6 +189,8 @@ def _build_root(name: str, root: Root) -> None:
         what=f"root {name}: pip (of {sys.executable}; Debian: python3-pip)",
         timeout=300,
     )
+    # Not every suite has one, and tests speak to localhost.
+    (path / "etc" / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n", encoding="ascii")
     (path / "opt" / "checkout").mkdir(parents=True, exist_ok=True)
     (path / "complete").write_text("", encoding="ascii")
     say(f"root {name}: ready")

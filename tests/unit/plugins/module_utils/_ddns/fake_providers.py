@@ -43,7 +43,7 @@ class Authority:
         if not place.exists():
             place.mkdir()
             make = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=test", "-keyout", "key", "-out", "csr"]
-            (place / "ext").write_text(f"subjectAltName={names}\n")
+            (place / "ext").write_text(f"subjectAltName={names}\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
             sign = ["openssl", "x509", "-req", "-in", "csr", "-CA", "../ca.pem", "-CAkey", "../ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext"]
             for command in (make, [*sign, "-out", "crt"]):
                 subprocess.run(command, cwd=place, check=True, capture_output=True)
@@ -55,6 +55,8 @@ def make_authority(directory: Path) -> Authority:
     """Make a certificate authority."""
     directory.mkdir(exist_ok=True)
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN=test {directory.name}", "-days", "2"]
+    # Python from 3.13 on accepts no authority that does not say that it signs certificates.
+    command += ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
     subprocess.run([*command, "-keyout", "ca.key", "-out", "ca.pem"], cwd=directory, check=True, capture_output=True)
     return Authority(directory)
 
