@@ -251,7 +251,18 @@ left:
   returned: always
   type: list
   elements: dict
-  sample: [{"type": "A", "records": ["203.0.113.9"]}]
+  contains:
+    type:
+      description: The type of the records.
+      type: str
+      returned: success
+      sample: A
+    records:
+      description: Their values.
+      type: list
+      elements: str
+      returned: success
+      sample: [203.0.113.9]
 second_writers:
   description: Other programs on this host whose settings name the same name, with RV(second_writers[].program) and RV(second_writers[].file).
   returned: always

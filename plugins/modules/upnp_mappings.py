@@ -182,11 +182,31 @@ mappings:
       returned: success
       sample: ""
 unmatched:
-  description: What is named in O(remove) and is not there, or not any more.
+  description: What is named in O(remove) and is not there, or not any more, as it was named.
   returned: always
   type: list
   elements: dict
-  sample: []
+  contains:
+    protocol:
+      description: The protocol. V(null) if it was not given.
+      type: str
+      returned: success
+      sample: tcp
+    external_port:
+      description: The router's port. V(null) if it was not given.
+      type: int
+      returned: success
+      sample: 9999
+    internal_client:
+      description: The client. V(null) if it was not given.
+      type: str
+      returned: success
+      sample: 192.0.2.20
+    description:
+      description: The description. V(null) if it was not given.
+      type: str
+      returned: success
+      sample: camera
 former:
   description: Every mapping that was ever seen, until it is forgotten, at most 1024.
   returned: always

@@ -160,6 +160,11 @@ soap:
           type: str
           returned: success
           sample: ""
+        http:
+          description: Of an open port, V(answered), V(other) for something else than HTTP, or V(silent). Empty if it was not asked.
+          type: str
+          returned: success
+          sample: ""
     locations:
       description: Which of O(locations) are this router's.
       type: list
