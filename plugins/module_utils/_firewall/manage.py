@@ -14,52 +14,21 @@ from typing import Any
 from .._ownership import host_id
 from .._plan import Plan, added_removed, compare
 from .._session import Session, current
+from .boot import DIRECTORY, UNIT_DIRECTORY, rules_header, unit_links, unit_text
 from .conflicts import REFUSE, Conflict, find_conflicts
 from .foreign import needs_text, read_foreign
 from .policy import DENY, Access, Policy, PolicyError, build_table, can_drop, parse_policy
 from .ruleset import FAMILY, TABLE, Network, Table, read_table, script
 from .system import FileState, Nft, Systemd, interfaces, lan_networks, read_file, remove_file, surroundings, write_file
 
-DIRECTORY = "/etc/homeserver"
 RULES_FILE = f"{DIRECTORY}/firewall.nft"
 UNIT = "homeserver-firewall.service"
-UNIT_DIRECTORY = "/etc/systemd/system"
 UNIT_FILE = f"{UNIT_DIRECTORY}/{UNIT}"
-#: sysinit.target loads the rules at boot; nftables.service, whose start flushes everything, loads them again after itself.
-LINKS = tuple(f"{UNIT_DIRECTORY}/{target}.wants/{UNIT}" for target in ("sysinit.target", "nftables.service"))
+LINKS = unit_links(UNIT)
 #: Everything on disk that a change of the firewall may touch, for a guard to keep.
 FILES = (RULES_FILE, UNIT_FILE, *LINKS)
 
-_HEADER = "# Made by the Ansible collection homeserver.hardening; it will overwrite changes. Loaded at boot by " + UNIT + ".\n"
-_UNIT = """\
-# Made by the Ansible collection homeserver.hardening; it will overwrite changes.
-[Unit]
-Description=Packet filter rules of homeserver.hardening (table inet homeserver)
-DefaultDependencies=no
-# No packet of the network is to meet a host without its rules.
-Wants=network-pre.target
-Before=network-pre.target shutdown.target
-Conflicts=shutdown.target
-# Where nftables.service is used, its start, stop and reload flush all tables: load ours again after each of them.
-# None of this starts nftables.service.
-After=nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
-ConditionPathExists={rules}
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={nft} -f {rules}
-ExecReload={nft} -f {rules}
-CapabilityBoundingSet=CAP_NET_ADMIN
-NoNewPrivileges=yes
-ProtectSystem=full
-ProtectHome=yes
-
-[Install]
-WantedBy=sysinit.target nftables.service
-"""
+_DESCRIPTION = "Packet filter rules of homeserver.hardening (table inet homeserver)"
 
 
 @dataclass(frozen=True)
@@ -144,8 +113,8 @@ class Firewall:
         plan, after = outcome.plan, outcome.table
         files = outcome.files
         if persist and after is not None:
-            files[RULES_FILE] = FileState(_HEADER + script(after), 0o600)
-            files[UNIT_FILE] = FileState(_UNIT.format(nft=self.nft.path, rules=RULES_FILE))
+            files[RULES_FILE] = FileState(rules_header(UNIT) + script(after), 0o600)
+            files[UNIT_FILE] = FileState(unit_text(_DESCRIPTION, self.nft.path, RULES_FILE))
             for link in LINKS:
                 files[link] = FileState(link=UNIT_FILE)
         if not persist and self.systemd.is_active(UNIT):

@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._firewall.manage import DIRECTORY, UNIT_DIRECTORY
+from .._firewall.boot import DIRECTORY, UNIT_DIRECTORY, rules_header, unit_links, unit_text
 from .._firewall.system import FileState, Nft, Systemd, SystemProblem, read_file, remove_file, run, write_file
 from .._plan import Plan, compare
 
@@ -23,7 +23,7 @@ TABLE = "homeserver_upnp"
 UNIT = "homeserver-upnp.service"
 RULES_FILE = f"{DIRECTORY}/upnp.nft"
 UNIT_FILE = f"{UNIT_DIRECTORY}/{UNIT}"
-LINKS = tuple(f"{UNIT_DIRECTORY}/{target}.wants/{UNIT}" for target in ("sysinit.target", "nftables.service"))
+LINKS = unit_links(UNIT)
 FILES = (RULES_FILE, UNIT_FILE, *LINKS)
 
 #: The groups that SSDP asks: RFC 2365 for IPv4; link, site, organisation and global scope for IPv6.
@@ -31,7 +31,7 @@ _GROUP4 = "239.255.255.250"
 _GROUPS6 = ("ff02::c", "ff05::c", "ff08::c", "ff0e::c")
 _PORTS = (1900, 5351)
 
-_HEADER = f"# Made by the Ansible collection homeserver.hardening; it will overwrite changes. Loaded at boot by {UNIT}.\n"
+_DESCRIPTION = "Rules of homeserver.hardening that keep this host from asking for port mappings (table inet homeserver_upnp)"
 BODY = f"""\
 table {FAMILY} {TABLE} {{
 \tchain ask {{
@@ -51,34 +51,6 @@ table {FAMILY} {TABLE} {{
 }}
 """
 _EMPTY = f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
-
-_UNIT = """\
-# Made by the Ansible collection homeserver.hardening; it will overwrite changes.
-[Unit]
-Description=Rules of homeserver.hardening that keep this host from asking for port mappings (table inet homeserver_upnp)
-DefaultDependencies=no
-Before=network-pre.target shutdown.target
-Wants=network-pre.target
-Conflicts=shutdown.target
-# Where nftables.service is used, its start, stop and reload flush all tables: load ours again after each of them.
-After=nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
-ConditionPathExists={rules}
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={nft} -f {rules}
-ExecReload={nft} -f {rules}
-CapabilityBoundingSet=CAP_NET_ADMIN
-NoNewPrivileges=yes
-ProtectSystem=full
-ProtectHome=yes
-
-[Install]
-WantedBy=sysinit.target nftables.service
-"""
 
 
 def _payload(protocol: str, name: str, right: Any) -> dict[str, Any]:
@@ -171,8 +143,8 @@ class Block:
         plan, files = outcome.plan, outcome.files
         if present and self.nft:
             self._execute(["-c", "-f", "-"], _EMPTY + BODY)
-            files[RULES_FILE] = FileState(_HEADER + _EMPTY + BODY, 0o600)
-            files[UNIT_FILE] = FileState(_UNIT.format(nft=self.nft.path, rules=RULES_FILE))
+            files[RULES_FILE] = FileState(rules_header(UNIT) + _EMPTY + BODY, 0o600)
+            files[UNIT_FILE] = FileState(unit_text(_DESCRIPTION, self.nft.path, RULES_FILE))
             for link in LINKS:
                 files[link] = FileState(link=UNIT_FILE)
         elif self.systemd.is_active(UNIT):
