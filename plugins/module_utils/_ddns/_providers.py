@@ -11,7 +11,7 @@ C(real) against the provider itself.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 RFC2136 = "rfc2136"
 CUSTOM = "custom"
@@ -87,6 +87,20 @@ _STOP = _word("badauth", "!donator", "!yours", "nohost", "notfqdn", "numhost", "
 _FAULT = _word("911", "dnserr", "servererror")
 _NIC_UPDATE = (("hostname", "{name}"), ("myip", "{address}"))
 
+#: What the relatives of dyndns2 have in common with it.
+_DYNDNS2 = Provider(
+    title="any server that speaks dyndns2",
+    url="",
+    auth=BASIC,
+    query=_NIC_UPDATE,
+    success=_GOOD,
+    stop=_STOP,
+    retry=_FAULT,
+    # No-IP wants half an hour.
+    pause=1800,
+    source="help.dyn.com/return-codes",
+)
+
 PROVIDERS: dict[str, Provider] = {
     "mydns_jp": Provider(
         title="MyDNS.JP",
@@ -100,63 +114,34 @@ PROVIDERS: dict[str, Provider] = {
         source="mydns.jp HOW TO USE; disco-v8/mydns-adapter-win11 src/notify.rs; the wrong password as one user reported it",
         verified="fake",
     ),
-    "dyndns2": Provider(
-        title="any server that speaks dyndns2",
-        url="",
-        auth=BASIC,
-        query=_NIC_UPDATE,
-        success=_GOOD,
-        stop=_STOP,
-        retry=_FAULT,
-        pause=1800,
-        source="help.dyn.com/return-codes",
-    ),
-    "no_ip": Provider(
+    "dyndns2": _DYNDNS2,
+    "no_ip": replace(
+        _DYNDNS2,
         title="No-IP",
         url="https://dynupdate.no-ip.com/nic/update",
-        auth=BASIC,
-        query=_NIC_UPDATE,
-        success=_GOOD,
-        stop=_STOP,
-        retry=_FAULT,
-        # "Retry the update no sooner than 30 minutes."
-        pause=1800,
         source="www.noip.com/integrate/request and /response",
     ),
-    "dynu": Provider(
+    "dynu": replace(
+        _DYNDNS2,
         title="Dynu",
         url="https://api.dynu.com/nic/update",
-        auth=BASIC,
         query=(("hostname", "{name}"), ("myip", "{ipv4}"), ("myipv6", "{ipv6}")),
         keep="no",
-        success=_GOOD,
-        stop=_STOP,
-        retry=_FAULT,
-        pause=1800,
         source="www.dynu.com/DynamicDNS/IP-Update-Protocol",
     ),
-    "he_net": Provider(
+    "he_net": replace(
+        _DYNDNS2,
         title="Hurricane Electric (dns.he.net)",
         url="https://dyn.dns.he.net/nic/update",
-        auth=BASIC,
         username="{name}",
-        query=_NIC_UPDATE,
-        success=_GOOD,
-        stop=_STOP,
-        retry=_FAULT,
-        pause=1800,
         source="openwrt/packages ddns-scripts he.net.json; inadyn plugin",
         verified="fake",
     ),
-    "ovh": Provider(
+    "ovh": replace(
+        _DYNDNS2,
         title="OVH DynHost",
         url="https://dns.eu.ovhapis.com/nic/update",
-        auth=BASIC,
         query=(("system", "dyndns"), *_NIC_UPDATE),
-        success=_GOOD,
-        stop=_STOP,
-        retry=_FAULT,
-        pause=1800,
         source="ovh/docs DynHost guide",
     ),
     "duckdns": Provider(
@@ -199,16 +184,11 @@ PROVIDERS: dict[str, Provider] = {
         removal=EMPTY,
         source="desec.readthedocs.io/en/latest/dyndns/update-api.html",
     ),
-    "dynv6": Provider(
+    "dynv6": replace(
+        _DYNDNS2,
         title="dynv6",
         url="https://dynv6.com/nic/update",
-        auth=BASIC,
         username="none",
-        query=_NIC_UPDATE,
-        success=_GOOD,
-        stop=_STOP,
-        retry=_FAULT,
-        pause=1800,
         # Over HTTPS it takes IPv6 only with the token in the URL; signed updates (rfc2136) take both.
         families=("ipv4",),
         source="dynv6.com/docs/apis (Remote Access API)",
