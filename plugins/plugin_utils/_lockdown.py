@@ -27,7 +27,6 @@ REMEMBERED, NOT_PUBLIC = "address_remembered", "address_not_public"
 
 #: How many mappings and ports of one kind the block names.
 _SHOWN = 8
-_WIDTH = 6
 #: The audit's questions from outside, and our ids for them.
 _OUTSIDE = {"A1": "ssdp_outside", "A2": "soap_outside", "A3": "pmp_outside"}
 #: In the order in which the block says them.
@@ -430,8 +429,7 @@ class _Block:
         self.lines: list[str] = []
 
     def add(self, tag: str, text: str) -> None:
-        label = self.texts.get(f"tags.{tag}")
-        self.lines.append(f"  {label:<{_WIDTH - 1}} {text}" if label.isascii() else f"  {label}  {text}")
+        self.lines.append(self.texts.line(tag, text))
 
     def headline(self) -> None:
         report, counts = self.report, self.report["counts"]

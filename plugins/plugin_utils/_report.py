@@ -19,8 +19,6 @@ from ._texts import Texts
 #: Version of the shape of report.json; see docs/report.md.
 SCHEMA = 1
 
-_WIDTH = 6
-
 #: How many mappings of the router the block lists.
 _MAPPINGS = 6
 
@@ -150,9 +148,7 @@ class _Block:
         self._rows = [row for service in report["services"] for row in service["proof"]]
 
     def add(self, tag: str, text: str) -> None:
-        """Add a line. Words carry the state; there are no columns that a full-width character could break."""
-        label = self.texts.get(f"tags.{tag}")
-        self.lines.append(f"  {label:<{_WIDTH - 1}} {text}" if label.isascii() else f"  {label}  {text}")
+        self.lines.append(self.texts.line(tag, text))
 
     def headline(self) -> None:
         report, texts = self.report, self.texts

@@ -19,6 +19,8 @@ import yaml
 LANGUAGES = ("en", "ja")
 
 _HERE = Path(__file__).parent
+#: Of the tag at the beginning of a line, with the space after it.
+_WIDTH = 6
 
 
 class Texts:
@@ -34,6 +36,11 @@ class Texts:
         for part in key.split("."):
             entry = entry[part]
         return str(entry).format(**values) if values else str(entry)
+
+    def line(self, tag: str, text: str) -> str:
+        """Return a line of a block. Words carry the state; there are no columns that a full-width character could break."""
+        label = self.get(f"tags.{tag}")
+        return f"  {label:<{_WIDTH - 1}} {text}" if label.isascii() else f"  {label}  {text}"
 
     def has(self, key: str) -> bool:
         """Whether there is a text with this key."""
