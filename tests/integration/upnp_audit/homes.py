@@ -122,9 +122,16 @@ class AuditedHome(Home):
 
     def link_local(self, namespace: str) -> str:
         """Return the address of a host that is good in the LAN only."""
-        rows = json.loads(self.run(namespace, "ip", "-j", "-6", "addr", "show", "dev", "eth0", "scope", "link"))
-        (address,) = [str(info["local"]) for row in rows for info in row["addr_info"] if "local" in info]
-        return address
+        deadline = time.monotonic() + 10
+        while True:
+            rows = json.loads(self.run(namespace, "ip", "-j", "-6", "addr", "show", "dev", "eth0", "scope", "link"))
+            (info,) = [info for row in rows for info in row["addr_info"] if "local" in info]
+            # Until duplicate address detection has ended nothing can be bound to it (RFC 4862, section 5.4).
+            if not info.get("tentative"):
+                return str(info["local"])
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the link-local address of {namespace} is still tentative")
+            time.sleep(0.05)
 
     def stop_fakes(self) -> None:
         """End the fake devices."""
